@@ -162,12 +162,15 @@ def rows(text, heading):
 
 def test_outputs_lists_every_column_and_key(root):
     from segpipe.evaluation.metrics import METRICS
-    from segpipe.prediction.ledger import VOLUMES_COLUMNS, Entry
+    from segpipe.prediction.ledger import EXPECTED_COLUMNS, VOLUMES_COLUMNS, Entry
 
     page = (root / "docs/reference/outputs.md").read_text(encoding="utf-8")
 
     assert rows(page, "### metrics.csv { #metrics-csv }") == ["case", "patient", "class", *METRICS]
-    assert rows(page, "### volumes.csv { #volumes-csv }") == list(VOLUMES_COLUMNS)
+    assert rows(page, "### volumes.csv { #volumes-csv }") == [
+        *VOLUMES_COLUMNS,
+        *EXPECTED_COLUMNS,
+    ]
     assert rows(page, "### predictions.jsonl { #predictions-jsonl }") == [
         field.name for field in fields(Entry)
     ]

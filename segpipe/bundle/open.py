@@ -21,6 +21,7 @@ from segpipe.bundle.opening import (
     admitted_bundle,
     chain_steps,
     computation_sha256,
+    confidence_of,
     is_ours,
     load_network,
     made,
@@ -29,6 +30,7 @@ from segpipe.bundle.opening import (
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.scan_rule import RULE_IDS, ScanRule
 from segpipe.bundle.source import BundleSource
+from segpipe.confidence import ConfidenceCalibration
 from segpipe.errors import SegpipeError, counted
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable
@@ -70,6 +72,7 @@ class OpenBundle:
         weights, weights_sha256: the weights files, and their hashes.
         reference_ranges: reference ranges of these weights; None if there is no such file.
         locator: finds the region to segment, see `segpipe.bundle.open_locator`; None: the whole scan is segmented.
+        confidence: calibration of the expected Dice of these weights; None if there is no such file.
     """
 
     root: Path
@@ -90,6 +93,7 @@ class OpenBundle:
     weights_sha256: tuple[str, ...]
     reference_ranges: ReferenceRanges | None
     locator: OpenLocator | None = None
+    confidence: ConfidenceCalibration | None = None
 
     def read(self, path: str | Path | Sequence[str | Path], frame: int | None = None) -> MetaTensor:
         """Return a scan, `(C, x, y[, z])`, as `load` reads it; each of several files is a channel.
@@ -125,7 +129,7 @@ def open_bundle(
     Args:
         bundle: the bundle's folder, or a `BundleSource` with weights, configuration and device.
         series_uid: DICOM series to read from folders that hold several.
-        with_ranges: also read the reference ranges of the weights.
+        with_ranges: also read what lies beside the weights: reference ranges, and calibration of the expected Dice.
         resample_channels: bring channels on other grids onto the first channel's grid, also where the bundle does not.
 
     Raises:
@@ -179,6 +183,7 @@ def _opened(
         weights=loaded.weights,
         weights_sha256=loaded.weights_sha256,
         reference_ranges=reference_ranges_of(loaded) if with_ranges else None,
+        confidence=confidence_of(loaded) if with_ranges else None,
     )
 
 

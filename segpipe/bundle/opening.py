@@ -25,6 +25,7 @@ from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.task import Task, require_task
 from segpipe.bundle.weights import load_members, state_in_checkpoint
+from segpipe.confidence import ConfidenceCalibration, confidence_path
 from segpipe.configuration.components import components
 from segpipe.configuration.large_files import download_advice
 from segpipe.configuration.reading import configuration_files
@@ -169,6 +170,24 @@ def reference_ranges_of(loaded: LoadedNetwork) -> ReferenceRanges | None:
             "`segpipe reference-ranges`, or remove it"
         )
     return ranges
+
+
+def confidence_of(loaded: LoadedNetwork) -> ConfidenceCalibration | None:
+    """Return the calibration of the expected Dice beside the weights; None without one.
+
+    Raises:
+        SegpipeError: the file is unreadable, or was made for other weights.
+    """
+    path = confidence_path(loaded.weights, loaded.weights_sha256)
+    if not path.is_file():
+        return None
+    calibration = ConfidenceCalibration.read(path)
+    if list(calibration.weights_sha256) != list(loaded.weights_sha256):
+        raise SegpipeError(
+            f"{path}: was made for other weights than {', '.join(str(file) for file in loaded.weights)}; write it anew "
+            "with `segpipe confidence`, or remove it"
+        )
+    return calibration
 
 
 def default_weights(root: Path, parser: ConfigParser) -> list[str | Path]:

@@ -19,6 +19,7 @@ from segpipe.bundle.weights_list import WeightsList
 from segpipe.bundle_names import bundle_folder, require_writable_bundle
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
+from segpipe.confidence import ConfidenceCalibration, confidence_path
 from segpipe.configuration.metadata import read_metadata
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
@@ -72,18 +73,12 @@ def promote(
         calibration: Calibration | None = pooled_calibration(calibration_runs, weights, _categories(bundle))
     else:
         calibration = _calibration_of(weights)
+    confidence = _confidence_of(weights)
     listed = WeightsList(bundle)
     former = [f"model{PYTORCH}", *listed.names]
     forget_side_files(bundle, former)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
-    if ranges is not None:
-        measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
-        ranges = replace_fields(
-            ranges, weights_sha256=(file_sha256(target),), about={**ranges.about, **measured_with}
-        )
-        ranges.write(ranges_path([target], []))
-    if calibration is not None:
-        calibration.of_weights([file_sha256(target)]).write(calibration_path(target))
+    _write_beside(target, ranges, confidence, calibration)
     forget_others(bundle, former, [target])
     if len(listed.names) > 1:  # an ensemble that the new weights replace
         listed.write([f"model{PYTORCH}"])
@@ -145,14 +140,15 @@ def checked_weights(
 
 
 def forget_side_files(bundle: Path, names: Sequence[str]) -> None:
-    """Remove what belongs to weights that are about to be replaced: ranges, calibration and networks in int8.
+    """Remove what belongs to weights that are about to be replaced: ranges, calibrations and networks in int8.
 
     Args:
         bundle: the bundle's folder.
         names: names of weights files below `models/`, in PyTorch's form.
     """
     for path in (path for name in names for path in _forms(bundle, name)):
-        for former in (ranges_path([path], []), calibration_path(path), *quantised_paths(path)):
+        beside = (ranges_path([path], []), calibration_path(path), confidence_path([path], []))
+        for former in (*beside, *quantised_paths(path)):
             former.unlink(missing_ok=True)
 
 
@@ -173,6 +169,38 @@ def forget_others(bundle: Path, names: Sequence[str], kept: Sequence[Path]) -> N
 
 def _forms(bundle: Path, name: str) -> list[Path]:
     return [(bundle / "models" / name).with_suffix(form) for form in (PYTORCH, SAFETENSORS)]
+
+
+def _write_beside(
+    target: Path,
+    ranges: ReferenceRanges | None,
+    confidence: ConfidenceCalibration | None,
+    calibration: Calibration | None,
+) -> None:
+    """Write what lay beside a run's weights beside the bundle's, with the hash of these."""
+    sha256 = (file_sha256(target),)
+    if ranges is not None:
+        measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
+        ranges = replace_fields(ranges, weights_sha256=sha256, about={**ranges.about, **measured_with})
+        ranges.write(ranges_path([target], []))
+    if confidence is not None:
+        confidence.of_weights(sha256).write(confidence_path([target], []))
+    if calibration is not None:
+        calibration.of_weights(sha256).write(calibration_path(target))
+
+
+def _confidence_of(weights: Path) -> ConfidenceCalibration | None:
+    """Return the calibration of the expected Dice of a run's weights; None without one, or for other weights."""
+    path = confidence_path([weights], [])
+    if not path.is_file():
+        return None
+    confidence = ConfidenceCalibration.read(path)
+    if confidence.weights_sha256 != (file_sha256(weights),):
+        _logger.warning(
+            f"{path}: is of other weights and is not copied; write it anew with `segpipe confidence`"
+        )
+        return None
+    return confidence
 
 
 def _label_rows(bundle: Path) -> list[dict[str, Any]]:

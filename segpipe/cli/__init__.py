@@ -17,6 +17,7 @@ from segpipe.cli.audit import audit, trust
 from segpipe.cli.bundles import bundles
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
+from segpipe.cli.confidence import confidence
 from segpipe.cli.crossval import crossval
 from segpipe.cli.evaluate import evaluate
 from segpipe.cli.export import export
@@ -85,6 +86,7 @@ app.command()(plan)
 app.command(cls=PredictCommand)(predict)
 app.command()(serve)
 app.command()(reference_ranges)
+app.command()(confidence)
 app.command()(promote)
 app.command()(quantize)
 

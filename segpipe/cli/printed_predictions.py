@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from segpipe.cli.cohort import end_estimates
 from segpipe.cli.printed import print_table, say
+from segpipe.cli.printed_expected import print_expected
 from segpipe.errors import counted
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def print_summary(predictions: Sequence[Prediction], output: Path, part: CohortP
             f"{counted(len(resampled), 'scan')} with channels resampled onto the first channel's grid, such as "
             f"{first.case} ({'; '.join(first.resampled)}); see volumes.csv"
         )
+    print_expected(predictions)
     _print_warnings(predictions)
     unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
     if unknown:

@@ -13,6 +13,7 @@ from segpipe.configuration.metadata import read_metadata, task_in
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
+from segpipe.information.expected_dice import with_expected_dice
 from segpipe.information.facts import Information, Scores, Settings, Training, WeightsFile
 from segpipe.information.settings import read_configuration, settings_of, training_settings
 
@@ -97,7 +98,7 @@ def bundle_information(
         scores=_metadata_scores(metadata),
         notes=tuple(note for _, note in records if note),
     )
-    return _with_quantised(about)
+    return with_expected_dice(_with_quantised(about))
 
 
 def weights_information(path: Path) -> Information:
@@ -110,7 +111,8 @@ def weights_information(path: Path) -> Information:
         raise SegpipeError(f"{path}: no such weights file; correct the path")
     file = _weights_file(path)
     record, note = _record(file)
-    return _with_quantised(_of_record("weights", path, record, (file,), (note,) if note else ()))
+    about = _of_record("weights", path, record, (file,), (note,) if note else ())
+    return with_expected_dice(_with_quantised(about))
 
 
 def run_information(folder: Path) -> Information:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import yaml
@@ -13,8 +13,10 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.open_classifier import OpenClassifier
 from segpipe.bundle.scored_weights import EvaluationRecord
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.confidence import Assessment
 from segpipe.dataset import EvaluationSplit, Manifest
 from segpipe.evaluation.scored_cases import ScoredCases
+from segpipe.model_evaluation.expected_agreement import in_words
 from segpipe.report import ReportContext, context_rows
 
 _MOST_SHOWN = 50  # cases with warnings
@@ -34,6 +36,7 @@ class EvaluatedBy:
         warnings: limits of the scores' validity.
         scan_warnings: case -> its differences from the training cases; None where nothing was compared.
         program: see `segpipe.report.program`.
+        expected: class -> how well its Dice was expected; empty without a calibration.
     """
 
     opened: OpenBundle | OpenClassifier
@@ -45,6 +48,7 @@ class EvaluatedBy:
     warnings: Sequence[str]
     scan_warnings: Mapping[str, Sequence[str]] | None
     program: Mapping[str, str]
+    expected: Mapping[str, Assessment] = field(default_factory=dict)
 
     @property
     def bundle_name(self) -> str:
@@ -68,6 +72,7 @@ def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext
             ("Data", data_rows(by, len(scores.rows), patients)),
             ("Model", model_rows(by)),
             *_unlike_training(by, len(scores.rows)),
+            *_expected(by),
         ],
         configurations=[("Configuration of the bundle", configuration_text(by))],
     )
@@ -79,7 +84,8 @@ def about_plain(by: EvaluatedBy) -> dict[str, Any]:
     scan_warnings = by.scan_warnings
     if scan_warnings is not None:
         scan_warnings = {case: list(warnings) for case, warnings in scan_warnings.items()}
-    return EvaluationRecord(
+    expected = {name: _finite(asdict(one)) for name, one in by.expected.items()}
+    plain = EvaluationRecord(
         bundle=by.bundle_name,
         bundle_version=by.opened.metadata.get("version"),
         manifest={"name": by.manifest.name, "sha256": by.manifest.sha256},
@@ -91,6 +97,14 @@ def about_plain(by: EvaluatedBy) -> dict[str, Any]:
         warnings=list(by.warnings),
         scan_warnings=scan_warnings,
     ).as_plain(by.program)
+    return {**plain, "expected": expected} if expected else plain
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with None in place of NaN, which JSON lacks."""
+    return {
+        name: None if isinstance(value, float) and value != value else value for name, value in values.items()
+    }
 
 
 def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
@@ -149,6 +163,12 @@ def model_rows(by: EvaluatedBy) -> Sequence[tuple[str, str]]:
         rows.append(("trained on", training_in_words(weights)))
     rows.append(("computed", f"on {by.opened.device} in {', '.join(by.precisions)}"))
     return context_rows(rows)
+
+
+def _expected(by: EvaluatedBy) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Return a section on the expected Dice; none without a calibration."""
+    rows = [(name, in_words(one)) for name, one in by.expected.items()]
+    return [("Dice that was expected without the references", rows)] if rows else []
 
 
 def _unlike_training(by: EvaluatedBy, cases: int) -> list[tuple[str, Sequence[tuple[str, str]]]]:

@@ -28,6 +28,7 @@ from segpipe.evaluation.summary import summarise, write_scores
 from segpipe.labels import LabelTable
 from segpipe.model_evaluation.card import card_command, write_card
 from segpipe.model_evaluation.description import about_plain, context_of
+from segpipe.model_evaluation.expected_agreement import expected_agreement
 from segpipe.model_evaluation.options import EvaluateOptions, Evaluation
 from segpipe.model_evaluation.validity import errors_in_words, validity_of
 from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, require_places
@@ -92,6 +93,7 @@ def evaluate(
     by = validity.evaluated_by(
         opened, described, part, output / PREDICTIONS, scores.pairs, scores.warnings, scan_warnings
     )
+    by = replace(by, expected=expected_agreement(opened.confidence, predictions, scores))
     drawn = {case.case: _drawn_scan(case, described, folder) for case in checked.cases}
     evaluation = Evaluation(scores, summary, by.warnings, (), by, drawn)
     write_evaluation(evaluation, output)

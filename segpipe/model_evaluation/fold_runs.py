@@ -80,6 +80,30 @@ def folds_left_out(runs: Sequence[FoldRun], manifest: Manifest) -> list[str]:
     return sorted(folds - given, key=int) if folds & given else []
 
 
+def require_configuration_of(run: FoldRun, weights: Path) -> None:
+    """Refuse weights whose training had another configuration than a run, but for fold and seed.
+
+    Args:
+        run: the run.
+        weights: the weights, with their sidecar.
+
+    Raises:
+        SegpipeError: there is no sidecar, or the configurations differ.
+    """
+    sidecar = read_sidecar(weights)
+    if sidecar is None:
+        raise SegpipeError(
+            f"{weights}: its sidecar {sidecar_path(weights).name} is missing, so how the weights were made is unknown; "
+            "copy the sidecar from the run's folder"
+        )
+    (what, one, other) = next(_different(run.sidecar, sidecar), ("", None, None))
+    if what:
+        raise SegpipeError(
+            f"{run.weights} and {weights}: were trained with different configurations, first {what}: {_quoted(one)} "
+            f"and {_quoted(other)}; give the runs of folds with the configuration of {weights.name}"
+        )
+
+
 def _run(weights: Path, manifest: Manifest) -> FoldRun:
     if not weights.is_file():
         raise SegpipeError(

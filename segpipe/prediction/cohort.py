@@ -26,7 +26,7 @@ from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
-from segpipe.prediction.ledger import Entry, State, publish, staged_files
+from segpipe.prediction.ledger import Entry, State
 from segpipe.prediction.locator import Locator
 from segpipe.prediction.options import (
     DICOM_SEG,
@@ -45,7 +45,7 @@ from segpipe.prediction.options import (
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import ToDo, known_prediction, label_map_hashes, to_do, written_files
 from segpipe.prediction.pace import Pace
-from segpipe.prediction.publishing import publish_scan
+from segpipe.prediction.publishing import publish, publish_scan, staged_files
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.prediction.scan_steps import (
     PreparedImage,

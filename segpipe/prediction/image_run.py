@@ -29,11 +29,12 @@ from segpipe.prediction.heatmaps import GradCamMaps, OcclusionMaps, occlusion_pa
 from segpipe.prediction.image_measures import measured_image
 from segpipe.prediction.image_options import HEATMAPS, ClassifyOptions, ImagePrediction, heatmap_file
 from segpipe.prediction.image_ownership import is_classified, known_image
-from segpipe.prediction.ledger import Entry, State, publish, staged_files
+from segpipe.prediction.ledger import Entry, State
 from segpipe.prediction.options import Outcome, scan_place
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import written_files
 from segpipe.prediction.pace import Pace
+from segpipe.prediction.publishing import publish, staged_files
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.volumes import IGNORED_MARK, Scan
 

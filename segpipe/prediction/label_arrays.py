@@ -10,6 +10,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from segpipe.confidence.temperature import tempered
 from segpipe.errors import SegpipeError
 from segpipe.inference.decisions import Decision
 from segpipe.inference.restoring import RestoredPlane
@@ -19,6 +20,8 @@ from segpipe.labels import LabelTable
 from segpipe.volumes import Grid
 
 SLICE_DIMS = 3  # channel, x, y
+_LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
+_MOST_SAMPLED = 10**6
 
 
 def as_volume(image: MetaTensor) -> torch.Tensor:
@@ -27,14 +30,33 @@ def as_volume(image: MetaTensor) -> torch.Tensor:
     return plain[..., None] if plain.ndim == SLICE_DIMS else plain
 
 
+def tissue_mask(volume: torch.Tensor, share: float | None) -> torch.Tensor | None:
+    """Return the voxels `(x, y, z)` above a share of the intensity range, from the 0.5th to the 99.5th percentile.
+
+    Args:
+        volume: from `as_volume`.
+        share: 0 to below 1; None: there is no mask.
+    """
+    if share is None:
+        return None
+    step = max(volume.numel() // _MOST_SAMPLED, 1)
+    low, high = np.percentile(volume.flatten()[::step].cpu().numpy(), (_LOW, _HIGH))
+    tissue: torch.Tensor = (volume > low + share * (high - low)).any(dim=0)
+    return tissue
+
+
 def collected(
     planes: Iterable[RestoredPlane],
     size: Sequence[int],
     table: LabelTable,
     entropy_of: Decision | None,
     probabilities: NDArray[np.float16] | None,
+    temperature: float = 1.0,
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32] | None]:
-    """Collect planes into whole arrays; a slice is a volume with one plane until the end."""
+    """Collect planes into whole arrays; a slice is a volume with one plane until the end.
+
+    The temperature is that of the probabilities, see `segpipe.confidence.temperature`; entropies are without it.
+    """
     volume = (*size, *[1] * (3 - len(size)))
     labels = np.zeros(volume, np.uint8 if table.num_classes < 255 else np.int16)
     entropies = None if entropy_of is None else np.zeros(volume, np.float32)
@@ -47,7 +69,8 @@ def collected(
             shares = entropy_of.entropy(plane.probabilities).clamp(0, 1)
             np.moveaxis(entropies, plane.axis, 0)[plane.index] = shares.cpu().numpy()
         if scores is not None:
-            np.moveaxis(scores, plane.axis + 1, 0)[plane.index] = plane.probabilities.cpu().numpy()
+            likely = tempered(plane.probabilities, temperature, exclusive=not table.regions)
+            np.moveaxis(scores, plane.axis + 1, 0)[plane.index] = likely.cpu().numpy()
     return labels.reshape(size), None if entropies is None else entropies.reshape(size)
 
 

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from segpipe.csv_files import csv_text
 from segpipe.documents import DocumentError, parse_json
 from segpipe.errors import SegpipeError
-from segpipe.files import discard_remains, file_sha256, require_writable, sync, write_text
-from segpipe.inference.class_volume import ClassVolume
+from segpipe.files import discard_remains, require_writable, write_text
+from segpipe.inference.class_volume import EXPECTED_NUMBERS, ClassVolume, Expected
 from segpipe.regular_files import open_regular
 from segpipe.training.run_lock import LOCK_FILE, WITHOUT_LOCKS
 
@@ -28,6 +28,10 @@ VOLUMES_FILE = "volumes.csv"
 VOLUMES_COLUMNS = (
     *("case", "label", "voxels", "millilitres", "components", "warnings"),
     *("frame", "resampled_channels", "located"),
+)
+EXPECTED_COLUMNS = (
+    *("expected_dice", "expected_dice_low", "expected_dice_high"),
+    *("millilitres_low", "millilitres_high", "expected_note"),
 )
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = (
@@ -123,6 +127,9 @@ class Entry:
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
         row = asdict(self)
+        for volume in row["volumes"]:
+            if volume["expected"] is None:
+                del volume["expected"]
         return {name: value for name, value in row.items() if value or name not in _SOMETIMES}
 
 
@@ -192,12 +199,16 @@ class Ledger:
         return [entry for entry in self.entries.values() if entry.recipe == recipe and entry.precision]
 
     def write_volumes(self) -> None:
-        """Write `volumes.csv`: one row for each class of every scan, or time frame, that has a label map."""
+        """Write `volumes.csv`: one row for each class of every scan, or time frame, that has a label map.
+
+        The table has `EXPECTED_COLUMNS` where a scan was segmented by weights with a calibration of the expected Dice.
+        """
         known = [
             (case, entry)
             for case, entry in sorted(dict(self.entries).items())
             if entry.state in (State.DONE, State.KEPT)
         ]
+        has_expected = any(volume.expected is not None for _, entry in known for volume in entry.volumes)
         rows = (
             [
                 case,
@@ -211,11 +222,20 @@ class Ledger:
                 "" if volume.frame is None else volume.frame,
                 "; ".join(entry.resampled),
                 "; ".join(_of_frame(entry.located, volume.frame)),
+                *(_expected_cells(volume.expected) if has_expected else ()),
             ]
             for case, entry in known
             for volume in entry.volumes
         )
-        write_text(self.path.with_name(VOLUMES_FILE), csv_text(VOLUMES_COLUMNS, rows, ".6g"))
+        columns = (*VOLUMES_COLUMNS, *(EXPECTED_COLUMNS if has_expected else ()))
+        write_text(self.path.with_name(VOLUMES_FILE), csv_text(columns, rows, ".6g"))
+
+
+def _expected_cells(expected: Expected | None) -> list[float | str | None]:
+    """Return the cells of `EXPECTED_COLUMNS`; empty ones where nothing is expected."""
+    if expected is None:
+        return [None] * len(EXPECTED_COLUMNS)
+    return [*(getattr(expected, name) for name in EXPECTED_NUMBERS), expected.note]
 
 
 def _lines(entries: Sequence[Entry]) -> str:
@@ -248,7 +268,7 @@ def parse_entry(row: Mapping[str, Any]) -> Entry:
     Raises:
         TypeError, ValueError, KeyError: the line is no entry, or names a file outside the output folder.
     """
-    volumes = tuple(ClassVolume(**volume) for volume in row["volumes"])
+    volumes = tuple(map(_volume, row["volumes"]))
     typed = {
         "state": State(row["state"]),
         "volumes": volumes,
@@ -290,6 +310,11 @@ def parse_entry(row: Mapping[str, Any]) -> Entry:
     return entry
 
 
+def _volume(row: Mapping[str, Any]) -> ClassVolume:
+    expected = row.get("expected")
+    return ClassVolume(**{**row, "expected": None if expected is None else Expected(**expected)})
+
+
 def _require_volumes(volumes: Sequence[ClassVolume]) -> None:
     for volume in volumes:
         _require("label", volume.label, str)
@@ -299,6 +324,11 @@ def _require_volumes(volumes: Sequence[ClassVolume]) -> None:
             _require("frame", volume.frame, int)
         if volume.millilitres is not None:
             _require("millilitres", volume.millilitres, int, float)
+        if volume.expected is not None:
+            _require("note", volume.expected.note, str)
+            for name in EXPECTED_NUMBERS:
+                if (value := getattr(volume.expected, name)) is not None:
+                    _require(name, value, int, float)
 
 
 def _require(name: str, value: Any, *types: type) -> None:
@@ -358,28 +388,3 @@ def folder_lock(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def staged_files(staged: Path) -> dict[str, str]:
-    """Sync every file below a folder to disk; return its path below the folder -> SHA-256."""
-    files = sorted(path for path in staged.rglob("*") if path.is_file())
-    for path in files:
-        sync(path)
-    return {path.relative_to(staged).as_posix(): file_sha256(path) for path in files}
-
-
-def publish(staged: Path, folder: Path, files: Sequence[str], last: str) -> None:
-    """Move staged files to their names below the output folder; the label map comes last.
-
-    An earlier .mhd file is removed before its voxel file is replaced: a header and a voxel file of two runs would be
-    a damaged label map.
-    """
-    if any(
-        PurePath(name).with_suffix("") == PurePath(last).with_suffix("") for name in files if name != last
-    ):
-        (folder / last).unlink(missing_ok=True)
-    for name in [*(name for name in files if name != last), last]:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (staged / name).replace(target)
-        sync(target.parent)

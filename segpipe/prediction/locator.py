@@ -21,7 +21,8 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.open_locator import OpenLocator
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import CannotStreamError
-from segpipe.prediction.segmenter import Box, Segmentation, Segmenter
+from segpipe.prediction.segmentation import Segmentation
+from segpipe.prediction.segmenter import Box, Segmenter
 from segpipe.volumes import Grid
 
 NOTHING_FOUND = "whole scan: the locator found nothing"
@@ -152,6 +153,7 @@ def segment_located(
     entropy: bool = False,
     probabilities: NDArray[np.float16] | None = None,
     uncertainty: bool = False,
+    features: bool = False,
 ) -> Segmentation:
     """Segment the box that the locator finds, or the whole scan; without a locator the whole scan.
 
@@ -164,6 +166,7 @@ def segment_located(
         entropy: see `Segmenter.segment`; outside the box the background is certain.
         probabilities: see `Segmenter.segment`.
         uncertainty: see `Segmenter.segment`.
+        features: see `Segmenter.segment`.
 
     Raises:
         SegpipeError: see `Segmenter.segment`.
@@ -171,7 +174,13 @@ def segment_located(
 
     def segmented(box: Box | None, located: str) -> Segmentation:
         done = segmenter.segment(
-            image, grid, entropy=entropy, probabilities=probabilities, uncertainty=uncertainty, box=box
+            image,
+            grid,
+            entropy=entropy,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+            features=features,
+            box=box,
         )
         return replace(done, located=NOT_STREAMED if done.fallback and located else located)
 

@@ -184,9 +184,11 @@ class PredictOptions:
         """Return a hash of everything but the scan that the outputs depend on."""
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         locator = {} if bundle.locator is None else {"locator": bundle.locator.sha256}
+        expected = {} if bundle.confidence is None else {"confidence": bundle.confidence.sha256}
         network = {} if self.precision != INT8 else {INT8: quantised_sha256(bundle.weights)}
         return json_sha256(
-            {"bundle": bundle.sha256, "reference_ranges": ranges, **locator, **network, **self.described()}
+            {"bundle": bundle.sha256, "reference_ranges": ranges, **locator, **network, **expected}
+            | self.described()
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from segpipe.files import file_sha256
-from segpipe.prediction.ledger import Entry, Ledger, State, publish
+from segpipe.files import file_sha256, sync
+from segpipe.prediction.ledger import Entry, Ledger, State
 from segpipe.prediction.output_folder import now
 
 
@@ -32,3 +33,28 @@ def publish_scan(ledger: Ledger, folder: Path, staged: Path, entry: Entry, last:
     done = replace(entry, state=State.DONE, replaced={}, finished=now())
     ledger.append(done)
     return done
+
+
+def staged_files(staged: Path) -> dict[str, str]:
+    """Sync every file below a folder to disk; return its path below the folder -> SHA-256."""
+    files = sorted(path for path in staged.rglob("*") if path.is_file())
+    for path in files:
+        sync(path)
+    return {path.relative_to(staged).as_posix(): file_sha256(path) for path in files}
+
+
+def publish(staged: Path, folder: Path, files: Sequence[str], last: str) -> None:
+    """Move staged files to their names below the output folder; the label map comes last.
+
+    An earlier .mhd file is removed before its voxel file is replaced: a header and a voxel file of two runs would be
+    a damaged label map.
+    """
+    if any(
+        PurePath(name).with_suffix("") == PurePath(last).with_suffix("") for name in files if name != last
+    ):
+        (folder / last).unlink(missing_ok=True)
+    for name in [*(name for name in files if name != last), last]:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (staged / name).replace(target)
+        sync(target.parent)

@@ -20,6 +20,7 @@ from segpipe.inference.engines import Way
 from segpipe.inference.volumetry import class_volumes
 from segpipe.labels import Label, LabelTable, class_color
 from segpipe.pictures import grey_levels
+from segpipe.prediction.expected_dice import with_expected
 from segpipe.prediction.ledger import frame_mark
 from segpipe.prediction.locator import Locator, segment_located
 from segpipe.prediction.options import (
@@ -30,7 +31,8 @@ from segpipe.prediction.options import (
     region_file,
     side_file,
 )
-from segpipe.prediction.segmenter import Segmentation, Segmenter
+from segpipe.prediction.segmentation import Segmentation
+from segpipe.prediction.segmenter import Segmenter
 from segpipe.prediction.side_files import write_overlay
 from segpipe.reference_ranges import Measures
 from segpipe.regions import Region
@@ -149,6 +151,7 @@ def segment_prepared(
         entropy=entropy,
         probabilities=probabilities,
         uncertainty=prepared.measures is not None,
+        features=segmenter.bundle.confidence is not None,
     )
 
 
@@ -183,6 +186,7 @@ def stage_scan(
         write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
     warnings = _warnings(segmenter, result.measures, grid, segmentation, volumes, scan.frame)
     located = (segmentation.located,) if segmentation.located else ()
+    volumes = with_expected(segmenter, segmentation, volumes, warnings)
     return Staged(volumes, warnings, segmentation.fallback, segmentation.way, located)
 
 
@@ -223,7 +227,7 @@ def stage_series(
             _draw(staged, scan, grid, prepared.grey, segmentation.labels, of_frame, segmenter.bundle)
             outside = _warnings(segmenter, prepared.measures, grid, segmentation, of_frame, frame)
             compared, fallback, way = outside is not None, segmentation.fallback, segmentation.way
-            volumes += of_frame
+            volumes += with_expected(segmenter, segmentation, of_frame, outside)
             located += [f"{frame_mark(frame)}{segmentation.located}"] if segmentation.located else []
             warnings += outside or ()
         write_label_frames(stored, grid, staged / label_map_name(scan, options), source=header, labels=labels)

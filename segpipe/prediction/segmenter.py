@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain as concatenated
 from typing import Any
 
@@ -16,7 +16,10 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.confidence import FeatureMeter
+from segpipe.confidence.smoothing import smoothed
 from segpipe.errors import SegpipeError
+from segpipe.files import json_sha256
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.decisions import decision_of
 from segpipe.inference.engines import EngineChoice, Way
@@ -31,7 +34,16 @@ from segpipe.inference.restoring import certain_outside, restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
 from segpipe.inference.window_overlap import overlap_of, with_overlap
 from segpipe.prediction.accuracy import WindowSettings
-from segpipe.prediction.label_arrays import SLICE_DIMS, as_volume, collected, on_grid, require_scores_of
+from segpipe.prediction.label_arrays import (
+    SLICE_DIMS,
+    as_volume,
+    collected,
+    on_grid,
+    require_scores_of,
+    tissue_mask,
+)
+from segpipe.prediction.score_settings import score_settings, temperature_of
+from segpipe.prediction.segmentation import Segmentation
 from segpipe.prediction.streamable import StreamPlan
 from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, scan_measures
 from segpipe.transforms import CTIntensityd
@@ -39,35 +51,6 @@ from segpipe.volumes import Grid
 
 Box = tuple[slice, slice, slice]
 """A part of a preprocessed volume, in voxels."""
-_LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
-_MOST_SAMPLED = 10**6
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The segmentation of a scan, on the scan's own voxels.
-
-    Attributes:
-        labels: class indices `(x, y[, z])`.
-        entropy: of the class probabilities, divided by its largest value, float32, 0: certain, 1: uniform over classes;
-            None if not asked for.
-        windows: number of windows in the image; 0 for MONAI's own chain, which does not count them.
-        skipped: number of these windows that were skipped because they hold no tissue.
-        fallback: why MONAI's own chain segmented the scan; None if it was streamed.
-        uncertainty: mean entropy over the voxels of the network's grid that it labels as foreground, 0 to 1; None if
-            there is no such voxel, or if not asked for.
-        way: engine and precision of the scores; None for MONAI's own chain.
-        located: the part of the scan that the network saw, as `volumes.csv` has it; empty without a locator.
-    """
-
-    labels: NDArray[np.integer[Any]]
-    entropy: NDArray[np.float32] | None
-    windows: int
-    skipped: int
-    fallback: str | None = None
-    uncertainty: float | None = None
-    way: Way | None = None
-    located: str = ""
 
 
 class Segmenter:
@@ -179,6 +162,11 @@ class Segmenter:
         quantised = self._choice.quantised
         return quantised.sha256 if quantised and way is not None and way.precision == INT8 else ""
 
+    def score_settings(self, *, located: bool = False) -> dict[str, Any]:
+        """Return the settings that certainty depends on, after the first scan; `located`: a locator chose a part."""
+        steps = json_sha256(self.bundle.configuration.get("postprocessing"))[:8]
+        return score_settings(self.overlap, self.flips, self.precision, steps, located=located)
+
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""
         return grid.spatial_dims == 2 or isinstance(self._inferer, SliceInferer)
@@ -221,6 +209,7 @@ class Segmenter:
         entropy: bool = False,
         probabilities: NDArray[np.float16] | None = None,
         uncertainty: bool = False,
+        features: bool = False,
         box: Box | None = None,
     ) -> Segmentation:
         """Segment a scan.
@@ -231,6 +220,7 @@ class Segmenter:
             entropy: compute the entropy of each voxel.
             probabilities: array `(classes, x, y[, z])` that is filled; None: do not compute them.
             uncertainty: compute the mean entropy.
+            features: compute the features that a Dice is predicted from.
             box: part of `image`, in voxels, that the network gets; the rest becomes background with certainty. None:
                 all. MONAI's own chain always gets all.
 
@@ -240,12 +230,14 @@ class Segmenter:
         """
         wanted = entropy or probabilities is not None
         meter = EntropyMeter(decision_of(self.bundle.labels)) if uncertainty else None
+        of_targets = FeatureMeter(self.bundle.labels) if features else None
         with torch.inference_mode():
             try:
                 plan = self._plan(image.ndim - 1)
                 way = InverseMapping.of(image, grid.size, grid.affine)
                 stream, way_of_scores = self._stream(plan, image)
-                volume, tissue = as_volume(image), self._tissue(image)
+                volume = as_volume(image)
+                tissue = tissue_mask(volume, self.skip_empty)
                 if box is not None:
                     volume, tissue = volume[(..., *box)], None if tissue is None else tissue[box]
                     way = way.within(box)
@@ -257,26 +249,31 @@ class Segmenter:
                         f"this bundle cannot produce probabilities and entropy: {reason}; leave out "
                         "--probabilities and --entropy"
                     ) from reason
-                return self._by_monai(image, grid, str(reason), meter)
+                return self._by_monai(image, grid, str(reason), meter, of_targets)
             scored: Iterable[Band] = concatenated([first], bands)
-            planes = restored_planes(
-                scored if meter is None else meter.bands(scored),
-                way,
-                plan.decision,
-                probabilities=wanted,
-            )
+            scored = scored if meter is None else meter.bands(scored)
+            scored = scored if of_targets is None else of_targets.bands(scored, volume)
+            planes = restored_planes(scored, way, plan.decision, probabilities=wanted)
             if box is not None:
                 planes = certain_outside(planes, self.bundle.labels)
-            labels, entropies = collected(
-                planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
+            entropy_of, temperature = (
+                plan.decision if entropy else None,
+                temperature_of(self.bundle.confidence, self.score_settings(located=box is not None)),
             )
+            labels, entropies = collected(
+                planes, grid.size, self.bundle.labels, entropy_of, probabilities, temperature
+            )
+            windows, skipped = stream.statistics.windows, stream.statistics.skipped
+            if of_targets is not None:
+                of_targets.compare(stream.bands(smoothed(volume), tissue))
             return Segmentation(
                 plan.finished(labels, grid.affine),
                 entropies,
-                stream.statistics.windows,
-                stream.statistics.skipped,
+                windows,
+                skipped,
                 uncertainty=None if meter is None else meter.mean,
                 way=way_of_scores,
+                features=None if of_targets is None else of_targets.features,
             )
 
     def settled(self, image: MetaTensor) -> Way | None:
@@ -364,17 +361,13 @@ class Segmenter:
 
         return scores, way
 
-    def _tissue(self, image: MetaTensor) -> torch.Tensor | None:
-        if self.skip_empty is None:
-            return None
-        volume = as_volume(image)
-        step = max(volume.numel() // _MOST_SAMPLED, 1)
-        low, high = np.percentile(volume.flatten()[::step].cpu().numpy(), (_LOW, _HIGH))
-        tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
-        return tissue
-
     def _by_monai(
-        self, image: MetaTensor, grid: Grid, reason: str, meter: EntropyMeter | None = None
+        self,
+        image: MetaTensor,
+        grid: Grid,
+        reason: str,
+        meter: EntropyMeter | None = None,
+        of_targets: FeatureMeter | None = None,
     ) -> Segmentation:
         if self.precision == INT8:
             raise SegpipeError(
@@ -390,9 +383,16 @@ class Segmenter:
         require_scores_of(batch, scores, len(self.bundle.labels.output_names))
         if meter is not None:
             meter.add(scores[0])
+        if of_targets is not None:
+            of_targets.add(scores[0], image.as_tensor())
+            of_targets.compare_whole(
+                precise(smoothed(image.as_tensor()).to(batch)[None], self.bundle.network)[0]
+            )
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
         labels = on_grid(pred, grid, len(self.bundle.labels.names))
-        return Segmentation(labels, None, 0, 0, reason, None if meter is None else meter.mean)
+        uncertainty = None if meter is None else meter.mean
+        features = None if of_targets is None else of_targets.features
+        return Segmentation(labels, None, 0, 0, reason, uncertainty, features=features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,6 +100,7 @@ class SegmentUploads:
                     "voxels": volume.voxels,
                     "millilitres": None if volume.millilitres is None else round(volume.millilitres, 6),
                     "components": volume.components,
+                    **({} if volume.expected is None else {"expected": asdict(volume.expected)}),
                 }
                 for volume in staged.volumes
             ],

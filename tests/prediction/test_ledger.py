@@ -14,7 +14,8 @@ import pytest
 
 from segpipe.errors import SegpipeError
 from segpipe.inference.class_volume import ClassVolume
-from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
+from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
+from segpipe.prediction.publishing import publish, staged_files
 
 HEAD = "case,label,voxels,millilitres,components,warnings,frame,resampled_channels,located"
 DONE = Entry(
