@@ -30,7 +30,7 @@ def search(
         typer.Option(
             metavar="SPACE",
             help="YAML file: id -> list of values, or low and high, with log or step; or the name of a file in the "
-            "bundle's spaces/.",
+            "bundle's configs/spaces/.",
         ),
     ],
     override: Overrides = None,

@@ -311,8 +311,9 @@ def parse_entry(row: Mapping[str, Any]) -> Entry:
 
 
 def _volume(row: Mapping[str, Any]) -> ClassVolume:
-    expected = row.get("expected")
-    return ClassVolume(**{**row, "expected": None if expected is None else Expected(**expected)})
+    fields = {**row}  # a TypeError for anything but an object
+    expected = fields.get("expected")
+    return ClassVolume(**{**fields, "expected": None if expected is None else Expected(**expected)})
 
 
 def _require_volumes(volumes: Sequence[ClassVolume]) -> None:

@@ -10,10 +10,10 @@ _SHARE = 20  # of the time goes into writing at most one part in so many
 
 
 class Pace:
-    """Writes a table now and then: every five seconds, and in large cohorts for a twentieth of the time at most."""
+    """Writes a table at once, then every five seconds, and in large cohorts for a twentieth of the time at most."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + _EVERY_S
+        self._next = 0.0
 
     def write_if_due(self, write: Callable[[], None]) -> None:
         """Call a function that writes the table, unless it was called too recently."""

@@ -117,12 +117,12 @@ class Space:
 
 
 def space_path(bundle: Path, given: Path) -> Path:
-    """Return the path of a space: a file, or a name in the bundle's `spaces/` with or without its suffix.
+    """Return the path of a space: a file, or a name in the bundle's `configs/spaces/` with or without its suffix.
 
     Raises:
         SegpipeError: there is no such file; the message lists the bundle's spaces.
     """
-    folder = bundle / "spaces"
+    folder = bundle / "configs" / "spaces"
     named = [folder / given.name, folder / f"{given.name}.yaml"] if str(given) == given.name else []
     found = next((path for path in (given, *named) if path.is_file()), None)
     if found is None:

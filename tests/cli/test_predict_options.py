@@ -22,6 +22,7 @@ OPTIONS = {
     "--batch-size",
     "--bundle",
     "--config",
+    "--cores-per-worker",
     "--device",
     "--dicom-seg",
     "--dry-run",
@@ -32,6 +33,7 @@ OPTIONS = {
     "--heatmaps",
     "--help",
     "--jobs",
+    "--merge",
     "--mirror",
     "--no-locate",
     "--no-overlays",
@@ -39,6 +41,7 @@ OPTIONS = {
     "--overlap",
     "--overlays",
     "--overwrite",
+    "--part",
     "--precision",
     "--probabilities",
     "--regions",
@@ -52,6 +55,7 @@ OPTIONS = {
     "--strict",
     "--trust",
     "--weights",
+    "--workers",
 }
 
 
@@ -110,6 +114,8 @@ def test_without_options_the_bundles_settings_apply(predict_arguments):
         "bundle": BundleSource(Path("b")),
         "output": Path("out"),
         "options": PredictOptions(),
+        "part": None,
+        "workers": None,
     }
 
 

@@ -107,11 +107,11 @@ def test_an_id_that_is_also_an_override_is_refused(read):
 
 
 def test_a_space_is_found_by_its_name_in_the_bundle(tmp_path):
-    (tmp_path / "bundle" / "spaces").mkdir(parents=True)
-    (tmp_path / "bundle" / "spaces" / "paper.yaml").write_text("batch_size: [4]")
+    (tmp_path / "bundle" / "configs" / "spaces").mkdir(parents=True)
+    (tmp_path / "bundle" / "configs" / "spaces" / "paper.yaml").write_text("batch_size: [4]")
 
     found = space_path(tmp_path / "bundle", tmp_path.__class__("paper"))
 
-    assert found == tmp_path / "bundle" / "spaces" / "paper.yaml"
+    assert found == tmp_path / "bundle" / "configs" / "spaces" / "paper.yaml"
     with pytest.raises(SegpipeError, match=r"papre: no such space; the bundle's spaces are paper"):
         space_path(tmp_path / "bundle", tmp_path.__class__("papre"))
