@@ -22,11 +22,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY . /source
 WORKDIR /source
 RUN python -m venv /opt/segpipe
-# an empty argument is none
+# an empty argument is none. PyTorch comes alone: its index need not hold the versions of constraints.txt of all else
 RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -n \"\$$name\" ]" || unset $name; done; \
-    /opt/segpipe/bin/python -m pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+    /opt/segpipe/bin/python -m pip install --no-deps -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 # PyTorch of another kind would be gigabytes too large, or would not see the card
-RUN /opt/segpipe/bin/python -c "import sys, torch; made = 'cuda' if torch.version.cuda else 'cpu'; sys.exit(made != sys.argv[1] and f'PyTorch was built for {made}, the image is for {sys.argv[1]}: give --build-arg TORCH_INDEX with the index of its builds for {sys.argv[1]}')" "$COMPUTE"
+RUN /opt/segpipe/bin/python -c "import importlib.util, runpy, sys; found = importlib.util.find_spec('torch').submodule_search_locations[0]; made = 'cuda' if runpy.run_path(f'{found}/version.py')['cuda'] else 'cpu'; sys.exit(made != sys.argv[1] and f'PyTorch was built for {made}, the image is for {sys.argv[1]}: give --build-arg TORCH_INDEX with the index of its builds for {sys.argv[1]}')" "$COMPUTE"
 RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -n \"\$$name\" ]" || unset $name; done; \
     /opt/segpipe/bin/python -m pip install -c constraints.txt ".[$EXTRAS]"
 # headers for compilers and PyTorch's tests of itself, 150 MB
@@ -44,3 +44,5 @@ USER segpipe
 WORKDIR /data
 ENTRYPOINT ["segpipe"]
 CMD ["--help"]
+# as Ctrl-C: the first program of a container does not end by SIGTERM, and trainings save their state
+STOPSIGNAL SIGINT

@@ -18,7 +18,7 @@ from segpipe.volumes import read_volume, write_volume
 ROOT = Path(__file__).parents[1]
 LARGEST_BYTES = 2e9  # of environment and base
 BASE_BYTES = 150e6  # of python:3.11-slim on disk
-KNOWN = {"ARG", "FROM", "ENV", "COPY", "WORKDIR", "RUN", "USER", "ENTRYPOINT", "CMD"}
+KNOWN = {"ARG", "FROM", "ENV", "COPY", "WORKDIR", "RUN", "USER", "ENTRYPOINT", "CMD", "STOPSIGNAL"}
 NO_SOCKETS = (
     "import os, socket\n"
     "def refuse(*_, **__): os._exit(7)\n"

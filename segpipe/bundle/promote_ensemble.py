@@ -43,11 +43,12 @@ def promote_ensemble(
         paths of the new weights files.
 
     Raises:
-        SegpipeError: see `segpipe.bundle.promote.promote`; a file is given twice; or the configuration's weights are no
-            list of files in `models/`.
+        SegpipeError: see `segpipe.bundle.promote.promote`; a file is given twice, or is the bundle's own; or the
+            configuration's weights are no list of files in `models/`.
     """
     bundle = bundle_folder(bundle)
     _require_distinct(weights)
+    _require_outside(weights, bundle)
     names = [f"model_{number}{PYTORCH}" if number > 1 else f"model{PYTORCH}" for number in _from_1(weights)]
     require_promotable(bundle, names, replace=replace)
     listed = WeightsList(bundle)
@@ -68,6 +69,17 @@ def promote_ensemble(
 
 def _from_1(weights: Sequence[Path]) -> range:
     return range(1, len(weights) + 1)
+
+
+def _require_outside(weights: Sequence[Path], bundle: Path) -> None:
+    """Refuse the bundle's own weights: the first new file may replace one that is still to be copied."""
+    models = (bundle / "models").resolve()
+    own = next((path for path in weights if path.resolve().parent == models), None)
+    if own is not None:
+        raise SegpipeError(
+            f"{own}: lies in the bundle's models/, whose files are replaced; give the weights of runs, or copy the "
+            "file and its sidecar elsewhere first"
+        )
 
 
 def _require_distinct(weights: Sequence[Path]) -> None:

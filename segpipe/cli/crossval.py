@@ -50,7 +50,7 @@ def crossval(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Number format of the scores: float32, bfloat16, float16, int8 or auto.")
+        str, typer.Option(help="Number format of the scores: float32, bfloat16, float16 or auto.")
     ] = "float32",
     promote: Annotated[
         bool, typer.Option("--promote", help="Copy the weights of all folds into the bundle, as an ensemble.")
@@ -141,7 +141,11 @@ def _print_folds(folds: dict[str, Evaluation]) -> None:
 
 def _ensemble(done: Crossval, bundle: Path, *, promoted: bool, replace: bool, trust: bool) -> None:
     """Promote the weights of all folds, or print the command that does so."""
+    from segpipe.bundle.locator_margin import is_locator
+
     weights = list(done.weights.values())
+    if not promoted and is_locator(bundle):  # it takes one network
+        return
     if not promoted:
         from segpipe.bundle.next_commands import short
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,7 +117,13 @@ def search(
         say(path)
     if export is not None:
         write_text(export, override_file(result))
-        say(f"{export}: for segpipe train {bundle} --config train.yaml --config {export}")
+        files = [*(config or [Path("train.yaml")]), export]
+        words = [
+            str(bundle),
+            *(word for file in files for word in ("--config", str(file))),
+            *(override or ()),
+        ]
+        say(f"{export}: for segpipe train {shlex.join(words)}")
     failed = [row for row in result.rows if row.reason]
     for row in failed:
         say(f"segpipe: trial {row.place} failed: {row.reason}", err=True)

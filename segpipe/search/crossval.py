@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from segpipe.bundle.locator_margin import is_locator
 from segpipe.bundle.next_commands import weights_of
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.task import Task
+from segpipe.bundle.weights_list import WeightsList
 from segpipe.bundle_check.check_bundle import RUN_ARGUMENTS
 from segpipe.configuration.reading import configuration_files, read_configuration
 from segpipe.csv_files import csv_text
 from segpipe.dataset import Manifest, load_manifest
 from segpipe.errors import SegpipeError, counted, shown
 from segpipe.files import read_json, require_writable, write_json, write_text
+from segpipe.inference.option_values import require_precision
 from segpipe.model_evaluation.classification import ImageEvaluation, evaluate_classifier
 from segpipe.model_evaluation.evaluate import evaluate
 from segpipe.model_evaluation.fold_runs import fold_runs
@@ -180,12 +183,13 @@ def crossval(
         KeyboardInterrupt: the user interrupts; every training has saved its state.
     """
     threads = threads_of_each(options.jobs)
+    require_precision(options.precision)
     resolved = checked(experiment, options.folds[0])
     manifest = load_manifest(resolved.manifest)
     require_folds(options.folds, manifest)
     source = _source(resolved, options.inference_configs)
     if options.promote:
-        _require_promotable_numbers(source)
+        _require_promotable(source, options.folds)
     require_writable(output)
     with only_one(output, "segpipe crossval"):
         runs = [
@@ -194,9 +198,9 @@ def crossval(
             )
             for fold in options.folds
         ]
-        threads = _recorded_threads(output, experiment, threads, tell)
         for run in runs:
             require_same_run(run.folder, resolved, "--output")
+        threads = _recorded_threads(output, experiment, threads, tell)
         tell(
             f"{counted(len(runs), 'fold')}, {min(options.jobs, len(runs))} at a time, "
             f"{counted(threads, 'thread')} each, below {output}; to watch: tensorboard --logdir {output}"
@@ -321,13 +325,25 @@ def _source(resolved: ResolvedExperiment, given: Sequence[Path]) -> BundleSource
     return BundleSource(root, (), files, overrides, device, experiment.trust)
 
 
-def _require_promotable_numbers(source: BundleSource) -> None:
-    """Refuse to promote weights that would not fit the bundle's own inference.
+def _require_promotable(source: BundleSource, folds: Sequence[int]) -> None:
+    """Refuse to promote weights that are no ensemble, or would not fit the bundle's own inference.
 
     Raises:
-        SegpipeError: an override, or a further configuration, changes the inference.
+        SegpipeError: there is one fold; the bundle is a locator, or names weights elsewhere; or an override, or another
+            configuration, changes the inference.
     """
-    changed = [*(source.overrides or {}), *(Path(path).name for path in list(source.configs)[1:])]
+    if len(folds) < 2:
+        raise SegpipeError(
+            f"--promote: makes an ensemble of several folds, and --folds names fold {folds[0]} alone; name more, or "
+            "promote the run of this fold with `segpipe promote`"
+        )
+    if is_locator(source.root):
+        raise SegpipeError(
+            f"--promote: {source.root} is a locator, whose margin is of one network; leave --promote out"
+        )
+    WeightsList(source.root).require_place()
+    names = [Path(path).name for path in source.configs]
+    changed = [*(source.overrides or {}), *(name for name in names if Path(name).stem != "inference")]
     if changed:
         raise SegpipeError(
             f"--promote: {shown(changed)} would change the inference, and the bundle's own inference.yaml has other "

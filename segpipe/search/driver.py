@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from segpipe.errors import SegpipeError, counted
 from segpipe.search.experiment import ResolvedExperiment, require_same_run
 from segpipe.search.samplers import is_retry, place_of
 from segpipe.search.space import Choices, Space
-from segpipe.search.study import FOLDS, HEARTBEAT_SECONDS, REASON, is_double, retry_lost, suggested
+from segpipe.search.study import (
+    FOLDS,
+    HEARTBEAT_SECONDS,
+    REASON,
+    is_double,
+    retry_lost,
+    storage_in_words,
+    suggested,
+)
 from segpipe.search.trainings import (
     POLL_SECONDS,
     PlannedRun,
@@ -100,7 +110,7 @@ class Driver:
         self.study, self.space, self.resolved, self.output = study, space, resolved, output
         self.options, self.threads, self.tell = options, threads, tell
         self.trials = int(options.trials or 0)
-        self._epochs = _most_epochs(resolved, space)
+        self._epochs = most_epochs(resolved, space)
         self._cards = cards_to_share(options.jobs)
         self._starting = threading.Lock()  # from the decision to start a trial to its place in the study
         self._stopping = threading.Event()
@@ -136,9 +146,21 @@ class Driver:
                 pass
         except _StoppedError:
             pass
-        except Exception as error:  # raised again in the main thread
-            self._errors.append(error)
-            self._stopping.set()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            where = storage_in_words(self.options.storage, self.output)
+            self._end(
+                SegpipeError(
+                    f"{where}: Optuna's storage fails: {reason}; mend it, and run the same command to go on"
+                )
+            )
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        """End the search with an error, which the main thread raises again."""
+        self._errors.append(error)
+        self._stopping.set()
 
     def _start(self) -> bool:
         """Run one trial, or wait for those of other processes; return False where none is left."""
@@ -307,7 +329,7 @@ def in_words(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _most_epochs(resolved: ResolvedExperiment, space: Space) -> int:
+def most_epochs(resolved: ResolvedExperiment, space: Space) -> int:
     """Return the most epochs of a trial's fold, which is the distance between the steps of two folds."""
     tried = space.dimensions.get("epochs")
     numbers = [resolved.configuration.get("epochs")]

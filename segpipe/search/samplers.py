@@ -32,9 +32,13 @@ def is_retry(trial: FrozenTrial) -> bool:
 
 
 def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
-    """Return the place of a trial among those that are no retries, from 0."""
+    """Return the place of a trial among those that are no retries, from 0.
+
+    All trials of the study count. Hyperband gives samplers a study that shows the trials of one bracket alone.
+    """
     number = original_number(trial)
-    return sum(not is_retry(one) for one in study.get_trials(deepcopy=False) if one.number < number)
+    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    return sum(not is_retry(one) for one in trials if one.number < number)
 
 
 def sampler_of(name: str, space: Space, seed: int) -> BaseSampler:

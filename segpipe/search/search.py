@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from segpipe.dataset import load_manifest
-from segpipe.errors import SegpipeError, counted
+from segpipe.dataset import Manifest, load_manifest
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.files import json_sha256, read_json, require_writable, write_json
 from segpipe.search.crossval import require_folds
-from segpipe.search.driver import Driver, SearchOptions
+from segpipe.search.driver import Driver, SearchOptions, most_epochs
 from segpipe.search.experiment import RepeatedExperiment, ResolvedExperiment, checked
 from segpipe.search.samplers import SAMPLERS, sampler_of
 from segpipe.search.space import Space, read_space
@@ -74,7 +75,9 @@ def search(
     _require_options(options)
     resolved = checked(_without_ranges(experiment), options.folds[0])
     experiment = resolved.experiment
-    require_folds(options.folds, load_manifest(resolved.manifest))
+    manifest = load_manifest(resolved.manifest)
+    require_folds(options.folds, manifest)
+    _require_validations(options.folds, manifest)
     space = read_space(space_file, resolved.configuration, experiment.overrides)
     options = _whole(options, space)
     first = {name: getattr(one, "values", None) for name, one in space.dimensions.items()}
@@ -83,10 +86,10 @@ def search(
         options.folds[0],
     )
     require_writable(output)
-    with only_one(output, "segpipe search"):
+    with _alone_in(output, options.storage):
         record = _record(resolved, space, options)
         sampler = sampler_of(str(options.sampler), space, options.seed)
-        pruner = _pruner(str(options.pruner), resolved, options)
+        pruner = _pruner(str(options.pruner), resolved, space, options)
         study = open_study(
             options.storage, options.name, output, record, sampler, pruner, options.heartbeat_seconds
         )
@@ -100,12 +103,34 @@ def search(
         return SearchResult(rows_of(study, space, driver.trials), space, record)
 
 
+def _alone_in(output: Path, storage: str | None) -> AbstractContextManager[None]:
+    """Keep a second search out of a folder; with a storage of several machines they may share one, and their trials."""
+    if storage is None:
+        return only_one(output, "segpipe search")
+    output.mkdir(parents=True, exist_ok=True)
+    return nullcontext()
+
+
 def _without_ranges(experiment: RepeatedExperiment) -> RepeatedExperiment:
     """Return the experiment without reference ranges, which nobody needs of a trial; an override has them."""
     name = "reference_ranges"
     if name in experiment.overrides or name not in experiment.settings(0):
         return experiment
     return experiment.with_overrides({name: False})
+
+
+def _require_validations(folds: Sequence[int | str], manifest: Manifest) -> None:
+    """Refuse splits that validate on test cases or a fold: these choose no weights, so that a trial has no score.
+
+    Raises:
+        SegpipeError: the message has the split.
+    """
+    without = [fold for fold in folds if isinstance(fold, str) and not manifest.splits[fold].validation]
+    if without:
+        raise SegpipeError(
+            f"{manifest.name}: its split {shown(without)} has no validation cases, so that a trial would have no "
+            "score; give --folds of folds, or of a split with validation cases"
+        )
 
 
 def _require_options(options: SearchOptions) -> None:
@@ -144,13 +169,13 @@ def _whole(options: SearchOptions, space: Space) -> SearchOptions:
     return replace(options, trials=trials, sampler=sampler, pruner=pruner)
 
 
-def _pruner(name: str, resolved: ResolvedExperiment, options: SearchOptions) -> optuna.pruners.BasePruner:
-    epochs = resolved.configuration.get("epochs")
+def _pruner(
+    name: str, resolved: ResolvedExperiment, space: Space, options: SearchOptions
+) -> optuna.pruners.BasePruner:
     if name == "median":
         return optuna.pruners.MedianPruner()
     if name == "hyperband":
-        steps = epochs * len(options.folds) if isinstance(epochs, int) else "auto"
-        return optuna.pruners.HyperbandPruner(max_resource=steps)
+        return optuna.pruners.HyperbandPruner(max_resource=most_epochs(resolved, space) * len(options.folds))
     return optuna.pruners.NopPruner()
 
 

@@ -215,6 +215,8 @@ def _choices(where: str, values: list[Any], present: Any) -> Choices:
         raise SegpipeError(f"{where}: has no value; give at least one, or remove the id")
     for value in values:
         _require_kind(where, value, present)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SegpipeError(f"{where}: has the value {value}; give finite numbers")
     choices = Choices(tuple(values))
     seen: list[tuple[type, Scalar]] = []
     for value, encoded in zip(values, choices.encoded, strict=True):

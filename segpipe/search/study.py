@@ -13,7 +13,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from segpipe.errors import SegpipeError
@@ -90,6 +90,7 @@ def open_study(
         "grace_period": 4 * heartbeat_seconds,
         "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
     }
+    where = storage_in_words(storage, output)
     try:
         opened = RDBStorage(url, **(beat if storage else {}))
         study = optuna.create_study(
@@ -111,25 +112,34 @@ def open_study(
         RuntimeError,
     ) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
-        where = storage or str(output / STUDY_FILE)
         raise SegpipeError(
             f"{where}: cannot be opened as Optuna's storage: {reason}; give --storage a URL such as "
             "sqlite:////folder/study.db or postgresql://user@host/name"
         ) from error
     if known is None and has_trials:
         raise SegpipeError(
-            f"{url}: its study {name} was not written by segpipe search; choose another --name"
+            f"{where}: its study {name} was not written by segpipe search; choose another --name"
         )
     if known is None:
         study.set_user_attr(RECORD, dict(record))
         known = study.user_attrs[RECORD]
-    _require_same(known, record, name, storage or str(output / STUDY_FILE))
+    _require_same(known, record, name, where)
     return study
+
+
+def storage_in_words(storage: str | None, output: Path) -> str:
+    """Return the URL of a storage for messages, without its password; without a URL the path of the SQLite file."""
+    if storage is None:
+        return str(output / STUDY_FILE)
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError:
+        return storage
 
 
 def _require_same(known: Mapping[str, Any], record: Mapping[str, Any], name: str, where: str) -> None:
     for key, value in record.items():
-        if known.get(key) != value and key not in ("threads",):
+        if known.get(key) != value:
             what = f"another {key}" if key in ("bundle", "space", "configuration") else f"other {key}"
             raise SegpipeError(
                 f"{where}: the study {name} is of {what}: {known.get(key)!s:.160} then, {value!s:.160} now; give the "

@@ -210,7 +210,13 @@ def run_all(
             for place in range(jobs):
                 if place not in running and waiting:
                     planned = waiting.pop(0)
-                    if _finish_finished(planned, tell):
+                    try:
+                        is_done = _finish_finished(planned, tell)
+                    except SegpipeError as error:  # its reference ranges
+                        failed[planned.name] = str(error)
+                        tell(f"{planned.name}: failed: {error}")
+                        continue
+                    if is_done:
                         continue
                     running[place] = TrainingProcess(planned, environment_of(threads, place, cards), tell)
             failed |= _ended(running, tell)

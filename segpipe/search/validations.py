@@ -58,7 +58,7 @@ def best_validation(run: RunFolder) -> float:
     values = [] if sidecar is None else list(sidecar.training.get("validation", {}).values())
     if not values or not math.isfinite(values[0]):
         raise SegpipeError(
-            f"{run.path}: has no validation with a value, so that its trial has no score; give a val_interval that is "
-            "not above epochs, and folds whose cases have labels"
+            f"{run.path}: has no validation with a value, so that its trial has no score; give folds whose validation "
+            "cases have the classes"
         )
     return float(values[0])

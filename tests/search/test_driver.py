@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -245,6 +246,41 @@ def test_a_lost_trial_of_another_machine_is_resumed_after_its_last_sign_of_life(
 
     assert [row.state for row in result.rows] == ["finished"] * 6
     assert sorted(map(str, (row.values for row in result.rows))) == sorted(map(str, SPACE.grid()))
+
+
+def test_a_storage_that_fails_ends_the_search_with_its_reason(trainings, tmp_path, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    def failing(self):
+        raise OperationalError("SELECT", {}, Exception("disk is full"))
+
+    monkeypatch.setattr(Driver, "_left", failing)
+
+    with pytest.raises(SegpipeError, match=r"study\.db: Optuna's storage fails: .*disk is full"):
+        search(tmp_path)
+
+
+def test_searches_on_a_storage_of_several_machines_may_share_a_folder(tmp_path):
+    from segpipe.search.search import _alone_in
+
+    with _alone_in(tmp_path, None):
+        with pytest.raises(SegpipeError, match="another segpipe search works there now"):
+            _alone_in(tmp_path, None).__enter__()
+        with _alone_in(tmp_path, "sqlite:////shared/study.db"):
+            pass
+
+
+def test_a_split_without_validation_cases_gives_no_score():
+    from segpipe.dataset.manifest import Split
+    from segpipe.search.search import _require_validations
+
+    manifest = SimpleNamespace(
+        name="m", splits={"with": Split(("a",), ("b",)), "without": Split(("a",), (), ("b",))}
+    )
+
+    _require_validations((0, "with"), manifest)
+    with pytest.raises(SegpipeError, match="m: its split without has no validation cases"):
+        _require_validations(("with", "without"), manifest)
 
 
 def test_the_page_needs_no_network_and_has_optunas_plots(trainings, tmp_path):

@@ -12,9 +12,9 @@ GRID = Space({"learning_rate": Choices((1e-4, 1e-3, 3e-3)), "batch_size": Choice
 RANGE = Space({"learning_rate": Span(1e-5, 1e-1, log=True), "batch_size": Span(1, 64, whole=True)})
 
 
-def study_of(name, space, seed=0):
+def study_of(name, space, seed=0, pruner=None):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(direction="maximize", sampler=sampler_of(name, space, seed))
+    return optuna.create_study(direction="maximize", sampler=sampler_of(name, space, seed), pruner=pruner)
 
 
 def test_a_grid_is_exact_whatever_ends_first_and_whatever_is_killed():
@@ -33,6 +33,20 @@ def test_a_grid_is_exact_whatever_ends_first_and_whatever_is_killed():
     assert [row.values for row in rows[:4]] == values
     assert sorted(map(str, (row.values for row in rows))) == sorted(map(str, GRID.grid()))
     assert {row.state for row in rows} == {"finished"}
+
+
+def test_a_grid_is_exact_where_hyperband_shows_a_sampler_one_bracket_alone():
+    pruner = optuna.pruners.HyperbandPruner(max_resource=27)
+    study = study_of("grid", GRID, pruner=pruner)
+    drawn = []
+    for _ in range(9):
+        trial = study.ask()
+        drawn.append(suggested(trial, GRID))
+        trial.report(0.1, 1)
+        trial.should_prune()
+        study.tell(trial, 0.1)
+
+    assert sorted(map(str, drawn)) == sorted(map(str, GRID.grid()))
 
 
 @pytest.mark.parametrize("name", ["random", "tpe"])

@@ -78,6 +78,7 @@ def test_lists_nested_ids_and_nulls_are_values(read):
         ("batch_size: []", "batch_size: has no value"),
         ("batch_size: 4", r"batch_size: is a whole number \(4\), must be a list of values, or low and high"),
         ("batch_size: [4, 8, 4]", "batch_size: has the value 4 twice"),
+        ("learning_rate: [.nan]", "learning_rate: has the value nan; give finite numbers"),
         ("batch_size: [4.5]", "the value 4.5 is a number, the bundle's 4 is a whole number"),
         ("batch_size: [true]", "the value True is true or false, the bundle's 4 is a whole number"),
         ("learning_rate: [1e-3]", "'1e-3' is a text, .* is a number; .* write 1.0e-3"),

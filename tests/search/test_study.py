@@ -75,6 +75,14 @@ def test_a_storage_that_cannot_be_opened_is_refused(opened, url):
         opened(storage=url)
 
 
+def test_a_message_has_no_password_of_the_storage(opened, tmp_path):
+    with pytest.raises(SegpipeError, match="cannot be opened") as refused:
+        opened(storage="nothing://user:secret@host/name")
+
+    assert "nothing://user:***@host/name" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
 def test_a_file_that_is_no_database_is_refused(opened, tmp_path):
     (tmp_path / "study.db").write_text("no database, but long enough to look at" * 50)
 
