@@ -6,7 +6,7 @@
 #   COMPUTE      cpu, or cuda for a card
 #   TORCH_INDEX  package index with PyTorch's builds for that; empty: the index of all other packages
 #   PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST  package index; empty: pip's own
-#   EXTRAS       extras of segpipe, such as ,serve or ,mlflow
+#   EXTRAS       extras of segpipe, such as serve,mlflow; empty: none
 #   PYTHON_IMAGE base of the image, with Python 3.11 or newer
 ARG PYTHON_IMAGE=python:3.11-slim
 
@@ -28,7 +28,7 @@ RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -
 # PyTorch of another kind would be gigabytes too large, or would not see the card
 RUN /opt/segpipe/bin/python -c "import importlib.util, runpy, sys; found = importlib.util.find_spec('torch').submodule_search_locations[0]; made = 'cuda' if runpy.run_path(f'{found}/version.py')['cuda'] else 'cpu'; sys.exit(made != sys.argv[1] and f'PyTorch was built for {made}, the image is for {sys.argv[1]}: give --build-arg TORCH_INDEX with the index of its builds for {sys.argv[1]}')" "$COMPUTE"
 RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -n \"\$$name\" ]" || unset $name; done; \
-    /opt/segpipe/bin/python -m pip install -c constraints.txt ".[$EXTRAS]"
+    /opt/segpipe/bin/python -m pip install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 # headers for compilers and PyTorch's tests of itself, 150 MB
 RUN cd /opt/segpipe/lib/python3*/site-packages && rm -rf torch/include torch/test
 

@@ -144,6 +144,7 @@ def _pooled_by(
         precisions=tuple(sorted({precision for one in parts for precision in one.precisions})),
         warnings=list(dict.fromkeys([*overlap.warnings(), *further, *warnings])),
         scan_warnings=dict(chain.from_iterable(one.items() for one in compared)) if compared else None,
+        expected={},  # a calibration is of the weights of one fold
     )
 
 

@@ -2,10 +2,13 @@
 
 import numpy as np
 
+from segpipe.bundle.train_overlap import TrainOverlap
 from segpipe.calibration import Calibration
 from segpipe.categories import Categories
+from segpipe.dataset import EvaluationSplit
 from segpipe.evaluation.classification import ClassifiedImages
-from segpipe.model_evaluation.pooled import _pooled_images
+from segpipe.model_evaluation.description import EvaluatedBy
+from segpipe.model_evaluation.pooled import _pooled_by, _pooled_images
 
 FINDINGS = Categories(("Mass", "Edema"), "findings")
 
@@ -33,3 +36,31 @@ def test_an_image_of_an_unknown_patient_counts_as_one_patient():
 
     assert together.patients == ("a", "p1")
     assert together.thresholds == (0.5, 0.5)
+
+
+def test_the_description_has_every_fold_and_no_forecast_of_one_fold_alone():
+    overlap = TrainOverlap(total=1, trained=(), patients=(), chosen=(), unknown=())
+    parts = [
+        EvaluatedBy(
+            opened=None,
+            records=[f"weights {fold}"],
+            overlap=overlap,
+            manifest=None,
+            part=EvaluationSplit(f"fold {fold}", (f"case {fold}",), ""),
+            precisions=("float32",),
+            warnings=["few cases", "of both"],
+            scan_warnings={f"case {fold}": ["dark"]},
+            program={},
+            expected={"tumour": "of one fold"},
+        )
+        for fold in (0, 1)
+    ]
+
+    together = _pooled_by(["fold 0", "fold 1"], parts, [["few cases"], ["few cases"]], ["of all"])
+
+    assert (together.part.name, together.part.cases) == ("folds 0, 1", ("case 0", "case 1"))
+    assert together.records == ["weights 0", "weights 1"]
+    assert together.overlap.total == 2
+    assert together.warnings == ["of both", "of all"]
+    assert together.scan_warnings == {"case 0": ["dark"], "case 1": ["dark"]}
+    assert together.expected == {}
