@@ -29,7 +29,8 @@ def test_committed_files_are_the_rendered_files(name):
             rendered |= rendered_configs(read_number_file(numbers))
 
     configs = ROOT / "bundles" / name / "configs"
-    committed = {path.name: path.read_text() for path in configs.iterdir() if path.name != "metadata.json"}
+    files = [path for path in configs.iterdir() if path.is_file() and path.name != "metadata.json"]
+    committed = {path.name: path.read_text() for path in files}
     assert sorted(committed) == sorted(rendered)
     for file, text in rendered.items():
         assert committed[file] == text, f"{name}/configs/{file}: run scripts/render_bundles.py"
