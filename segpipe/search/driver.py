@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -168,7 +168,12 @@ class Driver:
         try:
             is_left, runs_elsewhere = self._left()
             if is_left:
-                self.study.optimize(self._objective, n_trials=1, catch=(_LeftOutError, _FailedError))
+                self._slot.has_lost = False
+                try:
+                    self.study.optimize(self._objective, n_trials=1, catch=(_LeftOutError, _FailedError))
+                except ValueError:  # Optuna cannot end a trial that another machine has ended
+                    if not self._slot.has_lost:
+                        raise
                 return True
         finally:
             self._release()
@@ -212,6 +217,10 @@ class Driver:
             trial.set_user_attr(FOLDS, dict(zip(map(str, self.options.folds), scores, strict=True)))
             self.tell(f"trial {place}: {sum(scores) / len(scores):.4f}")
             return sum(scores) / len(scores)
+        except UpdateFinishedTrialError as error:
+            self._slot.has_lost = True
+            self.tell(f"trial {place}: its signs of life were late, so that it was given up; it is run again")
+            raise _LeftOutError from error
         except SegpipeError as error:
             trial.set_user_attr(REASON, str(error))
             self.tell(f"trial {place}: failed: {error}")

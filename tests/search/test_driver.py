@@ -205,6 +205,24 @@ def test_a_trial_whose_training_was_killed_goes_on_with_the_next_start(trainings
     assert {row.state for row in search(tmp_path).rows} == {"finished"}
 
 
+def test_a_trial_that_another_machine_has_given_up_ends_no_search(trainings, tmp_path):
+    """As after a machine that slept: its trial counts as lost while the training goes on."""
+    status = trainings.status
+
+    def sleeping():
+        if trainings.planned.name == "trial 2, fold 1" and not sleeping.over:
+            sleeping.over = True
+            study = STUDIES[tmp_path]
+            study.tell(study.trials[2].number, state=optuna.trial.TrialState.FAIL)
+        return status()
+
+    sleeping.over = False
+    trainings.status = sleeping
+
+    assert [row.state for row in search(tmp_path).rows] == ["finished"] * 2 + ["failed"] + ["finished"] * 3
+    assert {row.state for row in search(tmp_path).rows} == {"finished"}
+
+
 def test_more_trials_later_continue_the_grid(trainings, tmp_path):
     first = search(tmp_path, trials=2)
     all_of_them = search(tmp_path, trials=6)
