@@ -63,9 +63,9 @@ class Crossval:
 
     Attributes:
         weights: fold -> weights of its run, for each fold whose training finished.
-        failed: name of a fold -> why its training failed.
+        failed: name of a fold -> why its training, or the scoring of its cases, failed.
         folds: name of a fold -> scores of its held-out cases.
-        pooled: scores of the held-out cases of all these folds; None if every training failed.
+        pooled: scores of the held-out cases of all these folds; None if every fold failed.
         written: files of the result.
     """
 
@@ -227,14 +227,24 @@ def _evaluated(
     output: Path,
     tell: Callable[[str], None],
 ) -> Crossval:
-    """Score each fold, and the cases of all folds together."""
+    """Score each fold, and the cases of all folds together; a fold that cannot be scored does not stop the others."""
+    failed = dict(failed)
     folds: dict[str, Evaluation | ImageEvaluation] = {}
     for fold, path in weights.items():
         name = f"fold {fold}"
         tell(f"{name}: scoring the cases that it held out, with {path}")
-        folds[name] = scored(
-            path, fold, output / EVALUATION / f"fold_{fold}", lambda line, name=name: tell(f"{name}: {line}")
-        )
+        try:
+            folds[name] = scored(
+                path,
+                fold,
+                output / EVALUATION / f"fold_{fold}",
+                lambda line, name=name: tell(f"{name}: {line}"),
+            )
+        except SegpipeError as error:
+            failed[name] = f"its held-out cases have no scores: {error}"
+            tell(f"{name}: failed: {failed[name]}")
+    if not folds:
+        return Crossval(weights, failed)
     of_masks = {name: one for name, one in folds.items() if isinstance(one, Evaluation)}
     of_images = {name: one for name, one in folds.items() if isinstance(one, ImageEvaluation)}
     together = pooled(of_masks, output) if of_masks else pooled_images(of_images, output)
@@ -332,16 +342,17 @@ def _require_promotable(source: BundleSource, folds: Sequence[int]) -> None:
         SegpipeError: there is one fold; the bundle is a locator, or names weights elsewhere; or an override, or another
             configuration, changes the inference.
     """
+    root = Path(source.root)
     if len(folds) < 2:
         raise SegpipeError(
             f"--promote: makes an ensemble of several folds, and --folds names fold {folds[0]} alone; name more, or "
             "promote the run of this fold with `segpipe promote`"
         )
-    if is_locator(source.root):
+    if is_locator(root):
         raise SegpipeError(
-            f"--promote: {source.root} is a locator, whose margin is of one network; leave --promote out"
+            f"--promote: {root} is a locator, whose margin is of one network; leave --promote out"
         )
-    WeightsList(source.root).require_place()
+    WeightsList(root).require_place()
     names = [Path(path).name for path in source.configs]
     changed = [*(source.overrides or {}), *(name for name in names if Path(name).stem != "inference")]
     if changed:

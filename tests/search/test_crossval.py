@@ -6,13 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from segpipe.dataset import load_manifest
 from segpipe.errors import SegpipeError
+from segpipe.model_evaluation.options import Evaluation
 from segpipe.phantoms.files import write_phantom_dataset
+from segpipe.search import crossval
 from segpipe.search.crossval import parse_folds, parse_folds_or_splits, require_folds
 from segpipe.search.experiment import RepeatedExperiment
 from segpipe.search.trainings import RunState, run_state, threads_of_each
@@ -111,6 +114,32 @@ def test_overrides_that_do_not_fit_are_refused(overrides, message):
 
     with pytest.raises(SegpipeError, match=message):
         checked(RepeatedExperiment(BUNDLE, overrides={"dataset_dir": str(BUNDLE), **overrides}))
+
+
+def test_a_fold_that_cannot_be_scored_does_not_stop_the_others(tmp_path, monkeypatch):
+    by_class = SimpleNamespace(by_class={}, all_classes={})
+    scored_fold = Evaluation(None, by_class, (), (), None, {})
+    monkeypatch.setattr(crossval, "pooled", lambda folds, output: scored_fold)
+    lines = []
+
+    def scored(path, fold, output, report):
+        if fold in broken:
+            raise SegpipeError("none of 2 cases can be scored")
+        return scored_fold
+
+    weights = {fold: tmp_path / f"fold_{fold}" / "best.pt" for fold in (0, 1)}
+    broken = (0,)
+    one = crossval._evaluated(weights, {"fold 2": "exit status 1"}, scored, tmp_path, lines.append)
+    broken = (0, 1)
+    none = crossval._evaluated(weights, {}, scored, tmp_path, lines.append)
+
+    assert list(one.folds) == ["fold 1"]
+    assert one.failed["fold 0"] == "its held-out cases have no scores: none of 2 cases can be scored"
+    assert sorted(one.failed) == ["fold 0", "fold 2"]
+    assert (tmp_path / "folds.csv").is_file()
+    assert "fold 0: failed: its held-out cases have no scores: none of 2 cases can be scored" in lines
+    assert none.pooled is None
+    assert not none.is_whole
 
 
 @pytest.fixture(scope="module")
