@@ -56,11 +56,11 @@ def join_process_group(device: torch.device | str | None = None) -> None:
             )
         # before the first collective call; otherwise NCCL runs it on card 0 in every process
         torch.cuda.set_device(card)
-    _join("nccl" if on_cuda else "gloo")
     if is_monai_run():
-        if dist.get_rank():
-            logging.disable(logging.INFO)
         _end_quietly_without_peers()
+    _join("nccl" if on_cuda else "gloo")
+    if is_monai_run() and dist.get_rank():
+        logging.disable(logging.INFO)
     if not on_cuda:  # a process that ends with Gloo's threads running aborts
         atexit.register(_leave_at_exit)
 

@@ -56,6 +56,7 @@ def _run(arguments: Sequence[str], log_dir: Path, command: str) -> int:
         log_dir: its `--log-dir`.
         command: the command of the training, for the message on going on.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # which torch reads at its import
     from torch.distributed import DistNetworkError, DistStoreError
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -77,12 +78,12 @@ def _run(arguments: Sequence[str], log_dir: Path, command: str) -> int:
     except SignalException as error:
         _say(f"stopped by {error.sigval.name}; {_next(log_dir, command, several)}")
         return 128 + error.sigval
-    except RendezvousClosedError:
-        if not noted_refusal(log_dir):
-            go_on = _next(log_dir, command, several)
-            _say(f"the training has ended on another machine, whose log has the reason; {go_on}")
-        return _ENDED
     except (RendezvousError, DistNetworkError, DistStoreError) as error:
+        if _has_started(log_dir) or isinstance(error, RendezvousClosedError):
+            if not noted_refusal(log_dir):
+                go_on = _next(log_dir, command, several)
+                _say(f"the training has ended on another machine, whose log has the reason; {go_on}")
+            return _ENDED
         reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
         _say(
             f"the machines did not meet at {parsed.rdzv_endpoint} ({reason}); start the same command on all of them, "
@@ -142,11 +143,15 @@ def _next(log_dir: Path, command: str, several: bool) -> str:
     return f"resume with: {command} resume=true"
 
 
+def _has_started(log_dir: Path) -> bool:
+    """Return whether torchrun has started processes on this machine: the machines have met."""
+    return any(log_dir.glob("*/attempt_*"))
+
+
 def _share_cores(processes: str) -> None:
     """Give each process its share of the cores; torchrun would give it one, and say so."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // int(processes), 1)))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _shorten_logs(log_dir: Path, max_restarts: int, several: bool) -> None:
@@ -154,6 +159,7 @@ def _shorten_logs(log_dir: Path, max_restarts: int, several: bool) -> None:
     handler = _Restarts(log_dir, max_restarts, several)
     for name in (_ELASTIC, f"{_ELASTIC}.multiprocessing.api", f"{_ELASTIC}.agent.server.api"):
         logging.getLogger(name).propagate = False
+    logging.getLogger(_ELASTIC).addHandler(logging.NullHandler())  # else Python shows warnings in any case
     logging.getLogger(f"{_ELASTIC}.multiprocessing.api").addHandler(handler)
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 from torch.distributed import DistNetworkError
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousClosedError, RendezvousTimeoutError
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousTimeoutError,
+)
 from typer.testing import CliRunner
 
 from segpipe.cli import app, train_rank, train_ranks
@@ -267,6 +271,24 @@ def test_the_end_on_a_machine_is_one_line(monkeypatch, tmp_path, capfd, nodes, e
     assert status == 1
     assert line.startswith("segpipe: ")
     assert said in line
+
+
+def test_machines_that_have_met_are_not_said_to_have_missed_each_other(monkeypatch, tmp_path, capfd):
+    def run(_):
+        (tmp_path / "a_xyz" / "attempt_0" / "0").mkdir(parents=True)
+        raise RendezvousConnectionError("The connection to the C10d store has failed.")
+
+    monkeypatch.setattr("torch.distributed.run.run", run)
+    monkeypatch.setattr("os.environ", {**os.environ})
+    monkeypatch.setattr(train_ranks, "_shorten_logs", lambda *_: None)
+    options = Processes(2, 2, endpoint="node1:29500").torchrun_options("a")
+
+    assert train_ranks._run([*options, "-m", "any"], tmp_path, "segpipe train lung") == 1
+
+    assert capfd.readouterr().err == (
+        "segpipe: the training has ended on another machine, whose log has the reason; the log of the machine with "
+        "rank 0 says how to go on\n"
+    )
 
 
 def test_a_rank_can_import_the_tracker_that_the_command_has_hidden(monkeypatch):
