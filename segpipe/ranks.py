@@ -9,7 +9,7 @@ from pathlib import Path
 LOST_PEER = 77
 """Exit status of a process that ends because another one did: the reason is the other's."""
 _RUN_ID = "TORCHELASTIC_RUN_ID"
-_SAID, _RUN = "said-", "run"
+_SAID, _RUN, _LOST = "said-", "run", "lost-"
 
 
 def is_of_torchrun() -> bool:
@@ -45,15 +45,12 @@ def is_first_to_say(text: str) -> bool:
     Args:
         text: a refusal, which ends all processes.
     """
-    folder = _folder()
-    if folder is None:
-        return True
-    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    try:
-        (folder / f"{_SAID}{name}").touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+    return _is_first(f"{_SAID}{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}")
+
+
+def is_first_to_lose_peers() -> bool:
+    """Return whether no peer on this machine has lost the others since the last start; from now on one has."""
+    return _is_first(f"{_LOST}{restarts()}")
 
 
 def has_refused() -> bool:
@@ -85,6 +82,17 @@ def noted_refusal(log_dir: Path) -> bool:
         log_dir: torchrun's folder, its `--log-dir`.
     """
     return any(log_dir.glob(f"*/{_SAID}*"))
+
+
+def _is_first(name: str) -> bool:
+    folder = _folder()
+    if folder is None:
+        return True
+    try:
+        (folder / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _folder() -> Path | None:

@@ -7,6 +7,7 @@ from segpipe.errors import SegpipeError
 from segpipe.monai_run import refusal_ends_run
 from segpipe.ranks import (
     has_refused,
+    is_first_to_lose_peers,
     is_first_to_say,
     is_of_torchrun,
     note_run,
@@ -60,6 +61,17 @@ def test_two_ranks_say_a_refusal_once_and_do_not_start_again(become, tmp_path):
     become(0, attempt=1)
     assert (restarts(), has_refused()) == (1, True)
     assert noted_refusal(tmp_path)
+
+
+def test_one_rank_of_an_attempt_says_that_the_peers_are_lost_and_all_start_again(become, tmp_path):
+    become(1)
+    assert is_first_to_lose_peers()
+    become(0)
+    assert not is_first_to_lose_peers()
+    become(0, attempt=1)
+    assert is_first_to_lose_peers()
+    assert not has_refused()
+    assert not noted_refusal(tmp_path)
 
 
 def test_a_rank_notes_the_run_for_who_started_torchrun(become, tmp_path):

@@ -20,9 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from segpipe.errors import SegpipeError, exception_chain
 from segpipe.losses import OverRanks
 from segpipe.monai_run import is_monai_run, refusal_ends_run
-from segpipe.ranks import LOST_PEER, rank, restarts, world_size
+from segpipe.printable import printable
+from segpipe.ranks import LOST_PEER, is_first_to_lose_peers, rank, restarts, world_size
 
 _SECONDS_TO_BE_ENDED = 3.0  # torchrun looks every 0.1 s which process ended, and ends the others
+_LONGEST_REASON = 400  # NCCL's has many lines, the last of which names the failure
 _LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
 
 
@@ -54,11 +56,11 @@ def join_process_group(device: torch.device | str | None = None) -> None:
             )
         # before the first collective call; otherwise NCCL runs it on card 0 in every process
         torch.cuda.set_device(card)
-    _join("nccl" if on_cuda else "gloo")
     if is_monai_run():
-        if dist.get_rank():
-            logging.disable(logging.INFO)
         _end_quietly_without_peers()
+    _join("nccl" if on_cuda else "gloo")
+    if is_monai_run() and dist.get_rank():
+        logging.disable(logging.INFO)
     if not on_cuda:  # a process that ends with Gloo's threads running aborts
         atexit.register(_leave_at_exit)
 
@@ -141,14 +143,21 @@ def _leave_at_exit() -> None:
 
 
 def _end_quietly_without_peers() -> None:
-    """End this process without a traceback if a peer ended; who runs torchrun reports the peer."""
+    """End this process without a traceback if a peer ended; who runs torchrun reports the peer.
+
+    Where torchrun finds no peer that ended, it is on another machine, or the connection failed: then one line says how.
+    """
     before = sys.excepthook
 
     def end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if not _is_lost_peer(error):
+        lost = _lost_peer(error)
+        if lost is None:
             before(kind, error, traceback)
             return
         time.sleep(_SECONDS_TO_BE_ENDED)  # so that torchrun finds the peer first
+        if is_first_to_lose_peers():
+            reason = printable(" ".join(str(lost).split())[:_LONGEST_REASON])
+            os.write(2, f"segpipe: rank {rank()} lost its peers: {reason}\n".encode())
         raise SystemExit(LOST_PEER)
 
     sys.excepthook = end
@@ -160,8 +169,9 @@ def _is_no_lost_peer(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR or not any(text in record.getMessage() for text in _LOST)
 
 
-def _is_lost_peer(error: BaseException) -> bool:
-    return any(_is_of_connection(one) for one in exception_chain(error))
+def _lost_peer(error: BaseException) -> BaseException | None:
+    """Return the error of a connection behind an error; None if there is none."""
+    return next((one for one in exception_chain(error) if _is_of_connection(one)), None)
 
 
 def _is_of_connection(error: Any) -> bool:

@@ -139,10 +139,17 @@ class Processes:
                 "out --processes, or start segpipe train without torchrun"
             )
         if self.endpoint is None:
-            if self.nodes > 1 or self.node_rank is not None:
+            for_machines = {
+                "--nnodes": self.nodes if self.nodes > 1 else None,
+                "--node-rank": self.node_rank,
+                "--rdzv-id": self.run_id,
+            }
+            given = [f"{name} {value}" for name, value in for_machines.items() if value is not None]
+            if given:
                 raise SegpipeError(
-                    f"--nnodes {self.nodes}: the machines have no place to meet; give all of them the same "
-                    "--rdzv-endpoint HOST:PORT, one machine and a free port there"
+                    f"{given[0]}: the machines have no place to meet; give all of them the same --rdzv-endpoint "
+                    "HOST:PORT, one machine and a free port there"
+                    + ("" if self.nodes > 1 else ", and --nnodes; or leave the option out")
                 )
             return
         host, port = _host_and_port(self.endpoint)

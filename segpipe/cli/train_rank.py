@@ -13,6 +13,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from segpipe.import_time import show_trackers
 from segpipe.ranks import has_refused, rank
 
 
@@ -22,6 +23,7 @@ def main() -> None:
     if has_refused():  # torchrun starts again after any end; the reason of a refusal is still there
         raise SystemExit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; one of them reports it
+    show_trackers()  # this process trains
     if rank():  # the log is that of rank 0
         logging.disable(logging.INFO)
         warnings.simplefilter("ignore")

@@ -45,7 +45,7 @@ class OverRanks(nn.Module):
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
         self.loss = loss
-        if not is_exact(loss):
+        if not is_exact(loss) and not (_has_ranks() and dist.get_rank()):
             _logger.warning(
                 "%s: each process computes it of its own images, and the mean counts; one process with the whole batch "
                 "may train differently",
@@ -127,7 +127,11 @@ class _Sum(torch.autograd.Function):
 
 
 def _is_over_ranks() -> bool:
-    return _is_of_all_ranks.get() and dist.is_available() and dist.is_initialized()
+    return _is_of_all_ranks.get() and _has_ranks()
+
+
+def _has_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 @contextmanager

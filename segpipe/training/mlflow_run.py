@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,6 +33,12 @@ _SOON = {  # of MLflow's requests, which otherwise hold a training up for minute
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+_QUIET = {  # what these say of each attempt that fails, the one warning says; alembic has a line for each new table
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.ERROR,
+    "urllib3.connectionpool": logging.ERROR,
+}
+_CONNECTIONS = 3  # attempts to reach a database; MLflow's 10 take 100 s
 _LONGEST_NAME = 250
 _MOST_REASON = 200
 _REST = (
@@ -117,8 +124,9 @@ class MLflowRun:
             return self._handler
         from monai.handlers import MLFlowHandler
 
-        for library in ("alembic", "mlflow.store.db.utils"):  # a line for each table of a new database
-            logging.getLogger(library).setLevel(logging.WARNING)
+        for library, level in _QUIET.items():
+            logging.getLogger(library).setLevel(level)
+        _try_databases_briefly()
         configuration = self.run_folder.configuration
         name, experiment = self.run_folder.path.name, experiment_of(configuration)
         handler = MLFlowHandler(self.address, iteration_log=False, experiment_name=experiment, run_name=name)
@@ -133,7 +141,9 @@ class MLflowRun:
         shown = without_password(self.address)
         engine.logger.info(f"MLflow:     {shown}, experiment {experiment}, run {name}")
         if shown.startswith("sqlite:"):
-            engine.logger.info(f"Watch it:   mlflow ui --backend-store-uri {shown}")
+            watch = f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
+            # a program of its own, which segpipe cannot keep from sending usage statistics
+            engine.logger.info(f"Watch it:   MLFLOW_DISABLE_TELEMETRY=true {watch}")
         return handler
 
     def _former(self, client: Any) -> Any:
@@ -141,7 +151,7 @@ class MLflowRun:
         from mlflow.exceptions import MlflowException
 
         path = self.run_folder.path / RECORD
-        record = read_json(path) if self.run_folder.resumes and path.is_file() else {}
+        record = read_json(path) if path.is_file() else {}  # also of a run that begins its first epoch again
         if record.get("tracking_uri") != self._recorded_address:
             return None
         try:
@@ -219,6 +229,13 @@ class MLflowRun:
         return records + [path for path in map(sidecar_path, self._weights()) if path.is_file()]
 
 
+def _try_databases_briefly() -> None:
+    with suppress(ImportError):  # of databases; a small MLflow has none
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = _CONNECTIONS
+
+
 def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -234,11 +251,14 @@ def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str
 
 
 def errors_of_mlflow() -> tuple[type[Exception], ...]:
-    """Return the exceptions of a server or database that cannot be used; OSError has those of connections."""
+    """Return the exceptions of a server or database that cannot be used.
+
+    OSError has those of connections, ImportError that of a database whose driver is not installed.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, OSError
+    return MlflowException, SQLAlchemyError, OSError, ImportError
 
 
 def send_files(weights: Path, files: Mapping[Path, str]) -> str:
@@ -251,10 +271,12 @@ def send_files(weights: Path, files: Mapping[Path, str]) -> str:
     Returns:
         a line on where the files are now, or why they are not there.
     """
-    record: dict[str, str] = {}
-    with suppress(SegpipeError):
-        record = read_json(weights.parent / RECORD)
-    address = record.get("tracking_uri", "")
+    path = weights.parent / RECORD
+    try:
+        record = read_json(path)
+        run, address = str(record["run_id"]), str(record["tracking_uri"])
+    except (SegpipeError, KeyError, TypeError):
+        return f"MLflow has no report of this evaluation: {path} is not the record of a run; restore the file"
     if address == DATABASE:
         address = address_in(weights.parent.parent.absolute())
     address = os.environ.get(URI_VARIABLE) or address
@@ -266,12 +288,11 @@ def send_files(weights: Path, files: Mapping[Path, str]) -> str:
     for name, value in _SOON.items():
         os.environ.setdefault(name, value)
     shown = without_password(address)
-    errors: tuple[type[Exception], ...] = (*errors_of_mlflow(), KeyError)
     try:
         client = MlflowClient(address)
         for file, folder in files.items():
-            client.log_artifact(record["run_id"], str(file), folder)
-    except errors as error:
+            client.log_artifact(run, str(file), folder)
+    except errors_of_mlflow() as error:
         return f"MLflow at {shown} has no report of this evaluation: {_reason(error)}"
     return f"MLflow at {shown}: the report is with the run {weights.parent.name}"
 

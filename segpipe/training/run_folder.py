@@ -31,7 +31,7 @@ from segpipe.files import (
     write_text,
 )
 from segpipe.provenance import commit, package_versions
-from segpipe.ranks import note_run, restarts, run_id
+from segpipe.ranks import has_refused, note_run, restarts, run_id
 from segpipe.training.longer import present_epochs
 from segpipe.training.result_ids import result_ids
 from segpipe.training.run_lock import LOCK_FILE, lock_run, started_by
@@ -79,8 +79,9 @@ class RunFolder:
         self._class_voxels: dict[str, int] = {}
 
     def _is_started_again(self) -> bool:
-        """Return whether torchrun has started this process again, in a run that it began."""
-        return self.named and restarts() > 0 and bool(run_id()) and started_by(self.path) == run_id()
+        """Return whether torchrun has started this process again, in a run that it began and that nothing refused."""
+        again = self.named and restarts() > 0 and bool(run_id()) and not has_refused()
+        return again and started_by(self.path) == run_id()
 
     @property
     def named(self) -> bool:
@@ -223,10 +224,9 @@ class RunFolder:
 
     def _require_shared_disk(self) -> None:
         """Refuse a resume of several processes of which only some see the training state."""
-        if not self.resume or not (dist.is_available() and dist.is_initialized()):
+        if not self.resume:
             return
-        seen: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(seen, self.resumes)
+        seen = _of_all_ranks(self.resumes)
         if len(set(seen)) > 1:
             without = [str(rank) for rank, sees in enumerate(seen) if not sees]
             raise SegpipeError(
@@ -314,6 +314,8 @@ class RunFolder:
             names = [self._run_name]
             dist.broadcast_object_list(names)
             self._run_name = names[0]
+            # torchrun starts the processes of another machine again without counting it
+            self.resume = any(_of_all_ranks(self.resume))
 
     def writer(self, from_epoch: int = 0) -> SummaryWriter:
         """Return the run's TensorBoard writer, which is opened at its first use.
@@ -355,6 +357,14 @@ class RunFolder:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _of_all_ranks(value: bool) -> list[Any]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _has_content(folder: Path) -> bool:

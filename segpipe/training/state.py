@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
@@ -219,6 +220,7 @@ class TrainingState:
             "data_sha256": _data_sha256(self.provenance),
             "max_epochs": engine.state.max_epochs,
             "cycle_began": self.cycle_began,
+            "processes": _processes(),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
@@ -344,12 +346,22 @@ class TrainingState:
                 f"{path}: the manifest or the files of the training cases changed since this run began; "
                 "restore them, or start a new run"
             )
+        began = state.get("processes", _processes())  # an earlier segpipe did not say it
+        if began != _processes():
+            raise SegpipeError(
+                f"{path}: the run had {began!s:.40} processes, now there are {_processes()}; the batch of a step is "
+                "that of all: resume with as many processes as it began with"
+            )
         if state["epoch_length"] != engine.state.epoch_length:
             raise SegpipeError(
                 f"{path}: the run had {state['epoch_length']} steps an epoch, now there are "
                 f"{engine.state.epoch_length}; resume with as many processes as it began with"
             )
         refuse_finished(path.parent, state, engine.state.max_epochs)
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def _goes_on_within(engine: Trainer) -> bool:

@@ -101,7 +101,7 @@ def test_more_processes_than_cards_are_refused_by_every_rank_alike(monkeypatch):
         )
 
 
-def test_a_process_that_lost_its_peer_ends_without_a_traceback(monkeypatch):
+def test_a_process_that_lost_its_peer_ends_without_a_traceback(monkeypatch, capfd):
     passed = []
     monkeypatch.setattr(sys, "excepthook", lambda *error: passed.append(error))
     monkeypatch.setattr(process_group, "_SECONDS_TO_BE_ENDED", 0)
@@ -117,6 +117,7 @@ def test_a_process_that_lost_its_peer_ends_without_a_traceback(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         sys.excepthook(RuntimeError, wrapped, None)
     assert ended.value.code == LOST_PEER
+    assert capfd.readouterr().err == f"segpipe: rank 0 lost its peers: {lost}\n"
     own = (ValueError, ValueError("a defect"), None)
     sys.excepthook(*own)
 

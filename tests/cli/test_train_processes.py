@@ -1,16 +1,25 @@
 """Options of `segpipe train` for several processes: torchrun's options, and what is refused before it starts."""
 
+import os
+import runpy
 import shlex
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed import DistNetworkError
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousTimeoutError,
+)
 from typer.testing import CliRunner
 
-from segpipe.cli import app
+from segpipe.cli import app, train_rank, train_ranks
 from segpipe.cli.train_processes import Processes
 from segpipe.cli.train_ranks import reason_of
 from segpipe.phantoms.files import write_phantom_dataset
@@ -106,6 +115,11 @@ def test_machines_meet_as_torchrun_lets_them():
             "--nnodes 2: the machines have no place to meet; give all of them the same --rdzv-endpoint HOST:PORT",
         ),
         (
+            ["--processes", "2", "--rdzv-id", "lung"],
+            "--rdzv-id lung: the machines have no place to meet; give all of them the same --rdzv-endpoint HOST:PORT, "
+            "one machine and a free port there, and --nnodes; or leave the option out",
+        ),
+        (
             ["--processes", "2", "--nnodes", "2", "--node-rank", "2", "--rdzv-endpoint", "node1:29500"],
             "--node-rank 2: the training has 2 machines (--nnodes), numbered 0 to 1",
         ),
@@ -181,27 +195,108 @@ def failed(*exitcodes):
 
 
 @pytest.mark.parametrize(
-    ("exitcodes", "reason"),
+    ("exitcodes", "several", "reason"),
     [
         (
             [(1, -signal.SIGKILL), (0, -signal.SIGTERM)],
+            False,
             "rank 1 (process 101) was killed by SIGKILL, as Linux does where memory runs out; the training ended "
             "with it",
         ),
         (
             [(0, LOST_PEER), (1, -signal.SIGSEGV)],
+            False,
             "rank 1 (process 101) was killed by SIGSEGV; the training ended with it",
         ),
         (
             [(1, -signal.SIGTERM), (0, -signal.SIGTERM)],
+            False,
             "rank 1 (process 101) was killed by SIGTERM; the training ended with it",
         ),
         (
             [(0, 3), (1, -signal.SIGTERM)],
+            False,
             "rank 0 (process 100) ended with exit status 3, for the reason above; the training ended with it",
         ),
-        ([(0, LOST_PEER), (1, LOST_PEER)], "a process on another machine ended, whose log has the reason"),
+        (
+            [(0, LOST_PEER), (1, LOST_PEER)],
+            True,
+            "a process on another machine ended, whose log has the reason",
+        ),
+        ([(0, LOST_PEER), (1, LOST_PEER)], False, "the processes lost each other, for the reason above"),
     ],
 )
-def test_the_process_that_ended_first_is_named(exitcodes, reason):
-    assert reason_of(failed(*exitcodes)) == reason
+def test_the_process_that_ended_first_is_named(exitcodes, several, reason):
+    assert reason_of(failed(*exitcodes), several) == reason
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ends", "said"),
+    [
+        (1, failed((1, 3)), "nothing was written; run the same command to start again"),
+        (
+            2,
+            failed((1, 3)),
+            "the training ended with it; the log of the machine with rank 0 says how to go on",
+        ),
+        (
+            2,
+            RendezvousClosedError(),
+            "the training has ended on another machine, whose log has the reason; the log of",
+        ),
+        (
+            2,
+            RendezvousTimeoutError(),
+            "the machines did not meet at node1:29500 (RendezvousTimeoutError); start the",
+        ),
+        (
+            2,
+            DistNetworkError("no route\n to host"),
+            "did not meet at node1:29500 (no route to host); start the same",
+        ),
+    ],
+)
+def test_the_end_on_a_machine_is_one_line(monkeypatch, tmp_path, capfd, nodes, ends, said):
+    def run(_):
+        raise ends
+
+    monkeypatch.setattr("torch.distributed.run.run", run)
+    monkeypatch.setattr("os.environ", {**os.environ})
+    monkeypatch.setattr(train_ranks, "_shorten_logs", lambda *_: None)
+    options = Processes(2, nodes, endpoint="node1:29500").torchrun_options("a")
+
+    status = train_ranks._run([*options, "-m", "any"], tmp_path, "segpipe train lung")
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert status == 1
+    assert line.startswith("segpipe: ")
+    assert said in line
+
+
+def test_machines_that_have_met_are_not_said_to_have_missed_each_other(monkeypatch, tmp_path, capfd):
+    def run(_):
+        (tmp_path / "a_xyz" / "attempt_0" / "0").mkdir(parents=True)
+        raise RendezvousConnectionError("The connection to the C10d store has failed.")
+
+    monkeypatch.setattr("torch.distributed.run.run", run)
+    monkeypatch.setattr("os.environ", {**os.environ})
+    monkeypatch.setattr(train_ranks, "_shorten_logs", lambda *_: None)
+    options = Processes(2, 2, endpoint="node1:29500").torchrun_options("a")
+
+    assert train_ranks._run([*options, "-m", "any"], tmp_path, "segpipe train lung") == 1
+
+    assert capfd.readouterr().err == (
+        "segpipe: the training has ended on another machine, whose log has the reason; the log of the machine with "
+        "rank 0 says how to go on\n"
+    )
+
+
+def test_a_rank_can_import_the_tracker_that_the_command_has_hidden(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    for name in ("argv", "orig_argv"):
+        monkeypatch.setattr(sys, name, ["train_rank", "segpipe train lung", "", "run"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(runpy, "run_module", lambda *_, **__: None)
+    train_rank.main()
+
+    assert "mlflow" not in sys.modules

@@ -149,7 +149,7 @@ def test_in_one_process_and_outside_of_it_nothing_is_summed():
     assert mean_over_ranks(logits, lambda: pytest.fail("not asked for")) is logits
 
 
-def test_a_loss_that_is_no_mean_over_images_is_named(caplog):
+def test_a_loss_that_is_no_mean_over_images_is_named_once(caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         OverRanks(DiceCELoss(softmax=True))
         OverRanks(nn.CrossEntropyLoss(torch.tensor(WEIGHTS)))
@@ -161,5 +161,9 @@ def test_a_loss_that_is_no_mean_over_images_is_named(caplog):
         "DiceCELoss: each process computes it of its own images, and the mean counts; one process with the whole batch "
         "may train differently"
     ]
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    OverRanks(DiceCELoss(softmax=True, batch=True))
+    assert len(caplog.messages) == 1, "rank 0 says it"
     assert not is_exact(DeepSupervision(nn.CrossEntropyLoss(torch.tensor(WEIGHTS))))
     assert not is_exact(nn.MSELoss())

@@ -8,13 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segpipe.phantoms.files import write_phantom_dataset
 from segpipe.training import mlflow_run
-from segpipe.training.mlflow_run import MLflowRun
+from segpipe.training.mlflow_run import MLflowRun, errors_of_mlflow, send_files
 from segpipe.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +143,50 @@ def test_two_tags_never_share_a_name(unreachable):
     ]
 
 
+@pytest.fixture
+def stub(monkeypatch):
+    """Stand in for MLflow, whose import takes seconds."""
+    package, exceptions = ModuleType("mlflow"), ModuleType("mlflow.exceptions")
+    exceptions.MlflowException = type("MlflowException", (Exception,), {})
+    monkeypatch.setitem(sys.modules, "mlflow", package)
+    monkeypatch.setitem(sys.modules, "mlflow.exceptions", exceptions)
+
+
+def test_a_database_without_its_driver_is_one_that_cannot_be_used(stub):
+    pytest.importorskip("sqlalchemy")
+    assert issubclass(ModuleNotFoundError, errors_of_mlflow())
+
+
+def test_a_run_that_was_killed_in_its_first_epoch_goes_on_in_its_run_of_mlflow(stub, tmp_path):
+    """It has no state to resume from; a second run would leave the first one running for ever."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mlflow.json").write_text('{"tracking_uri": "http://host", "run_id": "abc"}')
+    known = SimpleNamespace(info=SimpleNamespace(run_id="abc", lifecycle_stage="active"))
+    told = []
+    client = SimpleNamespace(
+        get_run={"abc": known}.get,
+        update_run=lambda run, status: told.append((run, status)),
+        get_metric_history=lambda run, figure: [],
+    )
+
+    run = MLflowRun(RunFolder(tmp_path, "run", resume=True), "http://host")
+
+    assert run._former(client) is known
+    assert told == [("abc", "RUNNING")]
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"tracking_uri": "mlruns.db"}'])
+def test_a_report_goes_to_no_run_that_is_not_recorded(tmp_path, monkeypatch, record):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow.json").write_text(record)
+
+    said = send_files(tmp_path / "best.pt", {tmp_path / "report.html": "evaluation"})
+
+    assert said.startswith("MLflow has no report of this evaluation: ")
+    assert said.endswith("mlflow.json is not the record of a run; restore the file")
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.json"]
+
+
 def command(folder, *arguments, program=("-m", "segpipe"), sockets=False):
     """Run a program in a folder without sockets, and as if it were no test: MLflow sends nothing from tests."""
     hooks = folder / "hooks"
@@ -239,5 +284,6 @@ def test_monais_argument_has_the_same_effect_and_a_server_that_is_down_is_said_o
     assert down.returncode == 0, down.stderr[-3000:]
     printed = down.stdout + down.stderr
     assert printed.count("MLflow at http://127.0.0.1:9 cannot be used") == 1, printed[-3000:]
+    assert "Retrying (" not in printed, "urllib3, at each attempt"
     assert tensorboard_figures(tmp_path / "runs" / "second")["loss/train"].keys() == {1, 2}
     assert not list((tmp_path / "runs").glob("config_*.json"))  # MONAI's copy of the configuration

@@ -246,13 +246,24 @@ def test_without_a_name_it_is_named_by_the_time(tmp_path):
     assert len(folder.path.name) == len("20250131-235959")
 
 
+def become_rank(monkeypatch, number, others, broadcast=lambda _: None):
+    """Make this process a rank; the other ranks answer as given."""
+
+    def gather(answers, own):
+        answers[:] = [own, *others]
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: number)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1 + len(others))
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+
+
 def test_ranks_take_the_first_ones_name_and_write_nothing(tmp_path, monkeypatch):
     def broadcast(names):
         names[0] = "chosen"
 
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
-    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    become_rank(monkeypatch, 1, others=[False], broadcast=broadcast)
     folder = RunFolder(tmp_path)
 
     folder.start(CONFIGURATION)
@@ -264,16 +275,8 @@ def test_ranks_take_the_first_ones_name_and_write_nothing(tmp_path, monkeypatch)
 
 def test_a_resume_needs_a_disk_that_all_ranks_see(tmp_path, monkeypatch):
     """Rank 0 sees the state, rank 2 does not: it would train on with new weights."""
-
-    def gather(seen, own):
-        seen[:] = [own, True, False]
-
     started(tmp_path).release()
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
-    monkeypatch.setattr("torch.distributed.broadcast_object_list", lambda _: None)
-    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    become_rank(monkeypatch, 0, others=[True, False])
 
     with pytest.raises(
         SegpipeError, match=r"1 of 3 processes cannot see this file \(rank 2\); give an output_dir on"
@@ -293,8 +296,25 @@ def test_a_start_again_by_torchrun_continues_the_run_that_it_began_and_no_other(
     assert [resumes("first", "0"), resumes("first", "1"), resumes("second", "1")] == [False, True, False]
     assert not resumes("first", "1", "other")
     assert not resumes("first", "1", None)
+    (tmp_path / "log" / "attempt_0").mkdir(parents=True)
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "log" / "attempt_0" / "0" / "error.json"))
+    assert resumes("first", "1")
+    (tmp_path / "log" / "said-refusal").touch()  # such as that a run of this name exists
+    assert not resumes("first", "1")
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     assert not RunFolder(tmp_path, "a").resume
+
+
+def test_all_ranks_resume_where_one_was_started_again(tmp_path, monkeypatch):
+    """torchrun counts a restart on the machine of the process that ended, not on the others."""
+    started(tmp_path).release()
+    become_rank(monkeypatch, 0, others=[True])
+    folder = RunFolder(tmp_path, "a")
+    assert not folder.resume
+
+    folder.start(CONFIGURATION)
+
+    assert folder.resumes
 
 
 def started(tmp_path):

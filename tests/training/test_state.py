@@ -252,7 +252,7 @@ def test_a_state_of_the_version_before_goes_on(training, whole):
     break_off(first, Events.ITERATION_COMPLETED, 8)
     state = torch.load(first.folder.training_state, weights_only=True)
     state["version"] = 2
-    del state["batches"], state["figures"]
+    del state["batches"], state["figures"], state["processes"]
     torch.save(state, first.folder.training_state)
 
     assert_equal(weights(whole.folder), weights(training("old", resume=True).run().folder))
@@ -351,6 +351,19 @@ def test_a_state_of_another_format_is_refused(training):
     torch.save({"version": 99}, first.folder.training_state)
 
     refused(training(resume=True), "training state version 99, this segpipe reads")
+
+
+def test_a_run_of_more_processes_is_not_resumed_by_one(training):
+    """Where both have one step an epoch, the batch would be another one."""
+    first = training()
+    break_off(first, Events.EPOCH_COMPLETED, 3)
+    state = torch.load(first.folder.training_state, weights_only=True)
+    torch.save({**state, "processes": 2}, first.folder.training_state)
+
+    refused(
+        training(resume=True),
+        "had 2 processes, now there are 1; .* resume with as many processes as it began",
+    )
 
 
 @pytest.mark.slow
