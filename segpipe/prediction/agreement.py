@@ -172,7 +172,7 @@ def agreed_run(
         if (
             known is not None
             and known.merged
-            and (known.settings, known.cases) != (wanted.settings, wanted.cases)
+            and (known.recipe, known.settings, known.cases) != (wanted.recipe, wanted.settings, wanted.cases)
         ):
             known = None  # of an earlier cohort
         if known is not None:
