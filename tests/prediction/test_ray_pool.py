@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from tiny_bundle import contents, write_scans
@@ -15,6 +16,7 @@ from tiny_bundle import contents, write_scans
 import segpipe
 from segpipe import PredictOptions
 from segpipe.errors import SegpipeError
+from segpipe.prediction import ray_pool
 from segpipe.prediction.ray_pool import RayPool, ray_workers, require_token, workers_that_fit
 
 HERE = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}
@@ -130,6 +132,42 @@ def test_a_worker_of_other_versions_is_refused_with_both():
     report |= {"versions": pool._recipe["versions"], "problem": "/b: is no bundle"}
     with pytest.raises(SegpipeError, match="the worker on node7 cannot start: /b: is no bundle"):
         pool._require_able(report)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "message"),
+    [
+        (
+            "local",
+            Exception("The current node timed out.\nMore"),
+            r"Ray does not start on this machine: The current node timed out\.; other programs .* --workers$",
+        ),
+        ("10.0.0.1:6379", ConnectionError(), "10.0.0.1:6379 refuses the connection: ConnectionError; see"),
+    ],
+)
+def test_what_ray_raises_at_its_start_is_one_message(address, error, message):
+    def init(**how):
+        raise error
+
+    with pytest.raises(SegpipeError, match=message):
+        ray_pool._connect(SimpleNamespace(is_initialized=lambda: False, init=init), address)
+
+
+def test_an_error_beside_a_scan_ends_the_run_with_its_reason():
+    class TaskError(Exception):
+        pass
+
+    def get(reference):
+        raise TaskError("Traceback\nOSError: [Errno 28] No space left on device\n")
+
+    others = {"RayActorError": ZeroDivisionError, "ObjectLostError": ZeroDivisionError}
+    pool = RayPool.__new__(RayPool)
+    pool._ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayTaskError=TaskError, **others))
+
+    with pytest.raises(
+        SegpipeError, match=r"a worker failed: OSError: .* No space left on device; finished scans stay"
+    ):
+        pool._answer("reference", ray_pool._Busy(None, None))
 
 
 RAYS_PATIENCE = {  # on a busy machine its processes take longer to find each other than by default
