@@ -116,11 +116,13 @@ class WorkerRun:
         self._ledger.write_volumes()
         left = iter(every)
         try:
-            first = self._next(left)
-            yield from self._drain()
-            if first is not None:
-                self._waiting.appendleft(first)
-                yield from self._by_workers(every, left)
+            for scan in left:
+                found = attempt(partial(self._failed, scan), self._job, scan)
+                if isinstance(found, ScanJob):
+                    self._waiting.append(found)
+                    yield from self._by_workers(every, left)  # takes the scans that are left
+                else:
+                    yield found
         finally:
             self._ledger.write_volumes()
 
