@@ -78,7 +78,10 @@ class ImageRun:
         before = place.ledger.computed(self.recipe)
         precision = before[-1].precision if before and options.precision == "auto" else options.precision
         self.torch_threads = torch_threads_of(before, place.tell)
-        batch_size = batch_size_of(before, options.batch_size, place.tell)
+        asked = (
+            options.batch_size if place.ledger.agreed is None else None
+        )  # the first part may have made it smaller
+        batch_size = batch_size_of(before, asked, place.tell)
         self.classifier = Classifier(bundle, precision, batch_size, options.flips, place.tell)
         self._maps: GradCamMaps | OcclusionMaps | None = None
         if options.heatmaps == "gradcam":
