@@ -19,7 +19,13 @@ from segpipe.cli.bundle_options import (
 )
 from segpipe.cli.cohort import Progress, run_cohort
 from segpipe.cli.predict_images import refuse_options
-from segpipe.cli.predict_parts import merge_parts, parsed_part, parsed_workers, require_scans
+from segpipe.cli.predict_parts import (
+    given_options,
+    merge_parts,
+    parsed_part,
+    parsed_workers,
+    require_scans,
+)
 from segpipe.cli.printed_predictions import print_estimates, print_summary
 from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
@@ -30,6 +36,7 @@ Paths = list[Path]
 
 @held_library_warnings()
 def predict(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the label maps.")],
     scans: Annotated[
         Paths | None,
@@ -201,7 +208,7 @@ def predict(
 ) -> None:
     """Segment or classify scans; exit status 1 if some fail. After a crash run it again: finished ones are skipped."""
     if merge:
-        merge_parts(output, scans, bundle, part, quiet=quiet)
+        merge_parts(output, given_options(context), quiet=quiet)
         return
     scans = require_scans(scans, bundle)
     with collecting_nothing():

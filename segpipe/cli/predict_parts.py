@@ -62,24 +62,30 @@ def require_scans(scans: list[Path] | None, bundle: Path | None) -> list[Path]:
     return scans
 
 
-def merge_parts(
-    output: Path, scans: list[Path] | None, bundle: Path | None, part: str | None, *, quiet: bool
-) -> None:
+def given_options(context: typer.Context) -> list[str]:
+    """Return the names of the arguments and options that the user gave."""
+    names = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source is not None and source.name == "COMMANDLINE":
+            is_option = parameter.param_type_name == "option"
+            names.append(parameter.opts[0] if is_option else str(parameter.name).upper())
+    return names
+
+
+def merge_parts(output: Path, given: list[str], *, quiet: bool) -> None:
     """Merge the parts in an output folder, and print what became of the scans.
 
     Args:
         output: output folder of the parts.
-        scans: must not be given.
-        bundle: must not be given.
-        part: must not be given.
+        given: names of what the user gave.
         quiet: print failures only.
 
     Raises:
         SegpipeError: the parts cannot be merged, or another option is given.
         typer.Exit: some scans failed.
     """
-    given = {"SCANS": scans, "--bundle": bundle, "--part": part}
-    wrong = [name for name, value in given.items() if value]
+    wrong = [name for name in given if name not in ("--merge", "--output", "--quiet")]
     if wrong:
         raise SegpipeError(
             f"--merge only reads the output folder; leave out {', '.join(wrong)}: segpipe predict --merge --output "

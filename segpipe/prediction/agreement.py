@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segpipe import __version__
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import read_json, write_json
 from segpipe.inference.engines.names import TORCH
@@ -18,6 +16,7 @@ from segpipe.prediction.options import Cohort
 from segpipe.prediction.output_folder import OutputFolder
 from segpipe.prediction.part import CohortPart, case_names
 from segpipe.prediction.part_ledger import agreeing
+from segpipe.prediction.request import computing_versions
 from segpipe.volumes import Scan
 
 AGREEMENT_FILE = "predictions.parts.json"
@@ -65,13 +64,7 @@ class Agreement:
             settings: bundle, device and options.
             table: see above.
         """
-        packages = {name: importlib.metadata.version(name) for name in ("torch", "monai")}
-        every = {
-            "number of parts": part.count,
-            **settings,
-            "segpipe": __version__,
-            **packages,
-        }
+        every = {"number of parts": part.count, **settings, **computing_versions()}
         plain = json.loads(json.dumps(every))  # as it is read from the file: tuples are lists
         return cls(part.count, recipe, plain, case_names(cohort), table or {})
 
@@ -172,7 +165,7 @@ def agreed_run(
         if (
             known is not None
             and known.merged
-            and (known.settings, known.cases) != (wanted.settings, wanted.cases)
+            and (known.recipe, known.settings, known.cases) != (wanted.recipe, wanted.settings, wanted.cases)
         ):
             known = None  # of an earlier cohort
         if known is not None:

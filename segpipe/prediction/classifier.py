@@ -22,6 +22,10 @@ _ON_CARD, _ON_CPU = 32, 4  # images; on a CPU larger batches leave its caches an
 class Classifier:
     """Classifies preprocessed images with an open bundle.
 
+    Logits depend on the number of images in a batch in their last digits. So each batch is filled to one size, and
+    where they also depend on the place in a batch, a batch holds one image. Then any division of a cohort gives the
+    same logits.
+
     Args:
         bundle: from `open_classifier`.
         precision: see `segpipe.inference.choose_precision`; "auto": the bundle's precision, and if that is auto too,
@@ -32,7 +36,7 @@ class Classifier:
 
     Attributes:
         precision: the chosen precision; "auto" until the first batch.
-        batch_size: images per batch; halved where memory does not suffice.
+        batch_size: images per batch; halved where memory does not suffice; 1 where places in a batch differ.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Classifier:
         if flips is not None:
             inferer = FlipInferer(inferer.inferer if isinstance(inferer, FlipInferer) else inferer, flips)
         self._inferer = inferer
+        self._is_checked = False
         self._predictor: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def read(self, path: str) -> torch.Tensor:
@@ -79,17 +84,35 @@ class Classifier:
         done = 0
         while done < len(images):
             batch = images[done : done + self.batch_size]
+            filled = [*batch, *[batch[-1]] * (self.batch_size - len(batch))]
             try:
-                parts.append(self._batch(torch.stack(list(batch))))
+                logits = self._batch(torch.stack(filled))
+                if self._depends_on_place(filled):
+                    self.report(
+                        f"images are computed one by one: in batches of {self.batch_size}, last digits depend on the "
+                        "place of an image"
+                    )
+                    self.batch_size = 1
+                    continue
             except torch.OutOfMemoryError:
-                if len(batch) == 1:
+                if self.batch_size == 1:
                     raise
-                self.batch_size = max(math.ceil(len(batch) / 2), 1)
+                self.batch_size = math.ceil(self.batch_size / 2)
                 torch.cuda.empty_cache()
                 self.report(f"out of memory: batches of {self.batch_size} from now on")
                 continue
+            parts.append(logits[: len(batch)])
             done += len(batch)
         return np.concatenate(parts)
+
+    def _depends_on_place(self, filled: Sequence[torch.Tensor]) -> bool:
+        """Return whether images of noise get other logits at other places of a batch; looked at once."""
+        if self._is_checked or len(filled) == 1:
+            return False
+        self._is_checked = True
+        noise = torch.randn((len(filled), *filled[0].shape), generator=torch.Generator().manual_seed(0))
+        moved = self._batch(noise.roll(1, 0))
+        return not np.array_equal(moved, np.roll(self._batch(noise), 1, 0), equal_nan=True)
 
     def _batch(self, images: torch.Tensor) -> NDArray[np.float64]:
         count = self.bundle.categories.num

@@ -67,7 +67,8 @@ class CohortWay:
             if entry.engine == engine and entry.threads:
                 threads = entry.threads
         quantised = next((entry.quantised for entry in reversed(before) if entry.quantised), "")
-        of_torch, batch_size = _torch_threads(before, report), _batch_size(before, options, report)
+        of_torch = torch_threads_of(before, report)
+        batch_size = batch_size_of(before, options.batch_size, report)
         return cls(engine, precision, threads, of_torch, batch_size, quantised)
 
     def require_same_network(self, segmenter: Segmenter, folder: Path) -> None:
@@ -84,7 +85,13 @@ class CohortWay:
             )
 
 
-def _torch_threads(before: list[Entry], report: Callable[[str], None]) -> int:
+def torch_threads_of(before: list[Entry], report: Callable[[str], None]) -> int:
+    """Return the number of PyTorch's threads in a cohort: that of its earlier scans, else all that are usable.
+
+    Args:
+        before: entries of the earlier scans.
+        report: called with a message if there are fewer cores than threads.
+    """
     usable = usable_threads()
     count = next((entry.torch_threads for entry in reversed(before) if entry.torch_threads), usable)
     if count > usable:
@@ -95,13 +102,20 @@ def _torch_threads(before: list[Entry], report: Callable[[str], None]) -> int:
     return count
 
 
-def _batch_size(before: list[Entry], options: PredictOptions, report: Callable[[str], None]) -> int | None:
+def batch_size_of(before: list[Entry], asked: int | None, report: Callable[[str], None]) -> int | None:
+    """Return the size of batches in a cohort: what is asked for, else that of its earlier scans; None if neither is.
+
+    Args:
+        before: entries of the earlier scans.
+        asked: for this run.
+        report: called with a message if the earlier scans were computed in other batches.
+    """
     earlier = next((entry.batch_size for entry in reversed(before) if entry.batch_size), None)
-    if options.batch_size is None:
+    if asked is None:
         return earlier
-    if earlier not in (None, options.batch_size):
+    if earlier not in (None, asked):
         report(
-            f"--batch-size {options.batch_size}: the earlier scans were computed in batches of {earlier}; the last "
+            f"--batch-size {asked}: the earlier scans were computed in batches of {earlier}; the last "
             "digits of the scores may differ"
         )
-    return options.batch_size
+    return asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 from segpipe.bundle.image_files import check_image
@@ -97,11 +98,12 @@ def _timed(waiting: Sequence[Scan], classifier: Classifier, *, occlusion: bool) 
     seconds = math.nan
     if read:
         alike = [one for one in read if one.shape == read[0].shape]
-        classifier.logits(alike)  # the first batch also warms up
+        batch = list(islice(cycle(alike), classifier.batch_size))  # a run fills each batch
+        classifier.logits(batch)  # the first batch also warms up
         since = time.perf_counter()
-        classifier.logits(alike)
+        classifier.logits(batch)
         passes = 1 + (occlusion_passes(read[0].shape[1:]) if occlusion else 0)
-        seconds = reading + (time.perf_counter() - since) / len(alike) * passes
+        seconds = reading + (time.perf_counter() - since) / len(batch) * passes
     peak = peak_memory_bytes()
     return [
         Estimate(image.name, image.path, "refuse", refused[image.name])

@@ -22,9 +22,11 @@ from PIL import Image
 from segpipe.bundle.image_files import check_image
 from segpipe.bundle.open_classifier import OpenClassifier
 from segpipe.errors import SegpipeError
+from segpipe.inference.engines.threads import torch_threads
 from segpipe.inference.prediction_rows import prediction_row, write_predictions
 from segpipe.pictures.heatmap import heatmap_picture
 from segpipe.prediction.classifier import Classifier
+from segpipe.prediction.cohort_way import batch_size_of, torch_threads_of
 from segpipe.prediction.heatmaps import GradCamMaps, OcclusionMaps, occlusion_passes
 from segpipe.prediction.image_measures import measured_image
 from segpipe.prediction.image_options import HEATMAPS, ClassifyOptions, ImagePrediction, heatmap_file
@@ -75,7 +77,12 @@ class ImageRun:
         self.recipe = options.recipe(bundle)
         before = place.ledger.computed(self.recipe)
         precision = before[-1].precision if before and options.precision == "auto" else options.precision
-        self.classifier = Classifier(bundle, precision, options.batch_size, options.flips, place.tell)
+        self.torch_threads = torch_threads_of(before, place.tell)
+        asked = (
+            options.batch_size if place.ledger.agreed is None else None
+        )  # the first part may have made it smaller
+        batch_size = batch_size_of(before, asked, place.tell)
+        self.classifier = Classifier(bundle, precision, batch_size, options.flips, place.tell)
         self._maps: GradCamMaps | OcclusionMaps | None = None
         if options.heatmaps == "gradcam":
             self._maps = GradCamMaps(bundle.network, bundle.heatmap_layer)
@@ -93,9 +100,10 @@ class ImageRun:
         self._left = len(images)
         self._write_table()
         try:
-            for outcome in self._outcomes(images):
-                self._left -= 1
-                yield outcome
+            with torch_threads(self.torch_threads):
+                for outcome in self._outcomes(images):
+                    self._left -= 1
+                    yield outcome
         finally:
             self._write_table()
 
@@ -200,6 +208,8 @@ class ImageRun:
             recipe=self.recipe,
             request=self.request,
             precision=self.classifier.precision,
+            torch_threads=self.torch_threads,
+            batch_size=self.classifier.batch_size,
             warnings=self._warnings(one.image, probabilities),
             finished=now(),
             classes=names,

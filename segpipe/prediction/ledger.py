@@ -86,9 +86,9 @@ class Entry:
         decision: the class, or the findings at their thresholds, of a classified image.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         threads: number of processor threads that computed one window; 0 for PyTorch and for an image.
-        torch_threads: number of threads of PyTorch, which preprocesses a scan whatever computes its windows; 0 for an
-            image, and in a ledger of an earlier segpipe.
-        batch_size: windows in a batch of PyTorch; 0 where the windows are computed one by one.
+        torch_threads: number of threads of PyTorch, which preprocesses a scan whatever computes its windows; 0 in a
+            ledger of an earlier segpipe.
+        batch_size: windows or images in a batch of PyTorch; 0 where the windows are computed one by one.
         located: the part of the scan that the network saw, of each time frame of a series; empty without a locator.
         quantised: hash of the network in int8; empty for another precision.
         overlap: overlap of neighbouring windows, as a share of the window: one number, or one an axis; empty for an

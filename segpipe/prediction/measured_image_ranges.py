@@ -36,7 +36,7 @@ def write_image_ranges(
     reports = require_valid_images(cases, folder, described, checksums=checksums)
     contents = {one.case: one.facts.content_sha256 for one in reports if one.facts is not None}
     require_trained(opened, described, cases, contents, report)
-    classifier = Classifier(opened, report=report)
+    classifier = Classifier(opened, batch_size=1, report=report)
     measured = []
     for case in with_progress(cases, "measuring"):
         image = classifier.read(str(folder / case.images[0]))

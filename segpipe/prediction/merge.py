@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,13 @@ from segpipe.prediction.ledger import Entry, Ledger, State, folder_lock
 from segpipe.prediction.options import Outcome, Prediction
 from segpipe.prediction.output_folder import LOG_FILE
 from segpipe.prediction.part import CohortPart
-from segpipe.prediction.part_ledger import idle_parts, is_running, part_ledgers, remove_part_files
+from segpipe.prediction.part_ledger import (
+    idle_parts,
+    is_running,
+    part_ledgers,
+    remove_part_files,
+    running_parts,
+)
 
 _WAIT_S = 600.0  # for the merge of another part
 _OUTCOMES = {State.DONE: Outcome.DONE, State.KEPT: Outcome.KEPT, State.FAILED: Outcome.FAILED}
@@ -98,12 +104,14 @@ class _Parts:
         """Return the cases that a part has not finished."""
         return [case for case in part.names(self.agreement.cases) if self.entry(part, case) is None]
 
-    def absent(self) -> list[str]:
-        """Return a text for each part that is absent or not finished."""
+    def absent(self, running: Collection[CohortPart] = ()) -> list[str]:
+        """Return a text for each part that is absent, not finished or running."""
         texts = []
         for part in _all_parts(self.agreement.count):
             missing = self.missing(part)
-            if missing:
+            if part in running:
+                texts.append(f"part {part} is running")
+            elif missing:
                 scans = len(part.names(self.agreement.cases))
                 state = "not finished" if part in self.of else "absent"
                 texts.append(
@@ -157,14 +165,15 @@ def merge(folder: str | Path) -> list[Prediction] | list[ImagePrediction]:
     require_writable(folder)
     with folder_lock(folder, _WAIT_S):
         agreement = _agreement(folder)
+        running = running_parts(folder, agreement.count)
+        parts = _Parts.read(folder, agreement)
+        absent = parts.absent(running)
+        if absent:
+            raise SegpipeError(
+                f"{folder}: cannot be merged: {'; '.join(absent)}; run or wait for these parts, then merge again"
+            )
         with idle_parts(folder, agreement.count):
-            parts = _Parts.read(folder, agreement)
-            absent = parts.absent()
-            if absent:
-                raise SegpipeError(
-                    f"{folder}: cannot be merged: {'; '.join(absent)}; run these parts, then merge again"
-                )
-            return _merged(parts)
+            return _merged(parts)  # no part starts meanwhile: it would wait for the folder
 
 
 def merge_when_complete(folder: Path, report: Callable[[str], None] | None = None) -> None:

@@ -83,6 +83,9 @@ def locked_part(folder: Path, part: CohortPart) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)  # files of a killed process
         staging.mkdir()
         yield staging
+    except BaseException:
+        _remove_if_empty(folder / part.ledger_file)
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         lock.release()
@@ -93,7 +96,7 @@ def idle_parts(folder: Path, count: int) -> Iterator[None]:
     """Hold all parts of a cohort while they are merged.
 
     Args:
-        folder: the output folder, which `locked_folder` holds.
+        folder: the output folder, which `folder_lock` holds.
         count: number of parts.
 
     Raises:
@@ -119,6 +122,17 @@ def is_running(folder: Path, part: CohortPart) -> bool:
         return True
     lock.release()
     return False
+
+
+def running_parts(folder: Path, count: int) -> list[CohortPart]:
+    """Return the parts of a cohort that processes hold now.
+
+    Args:
+        folder: the output folder, which `folder_lock` holds.
+        count: number of parts.
+    """
+    parts = [CohortPart(count, number) for number in range(1, count + 1)]
+    return [part for part in parts if _lock_file(folder, part.mark).exists() and is_running(folder, part)]
 
 
 @contextmanager
@@ -148,6 +162,12 @@ def remove_part_files(folder: Path, part: CohortPart) -> None:
     for name in (part.log_file, part.ledger_file):
         (folder / name).unlink(missing_ok=True)
     _lock_file(folder, part.mark).unlink(missing_ok=True)
+
+
+def _remove_if_empty(ledger: Path) -> None:
+    """Remove the ledger of a part that was refused: with another number of parts it would hinder the merge."""
+    if ledger.exists() and ledger.stat().st_size == 0:
+        ledger.unlink()
 
 
 def _lock_file(folder: Path, mark: str) -> Path:

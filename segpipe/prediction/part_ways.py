@@ -54,7 +54,7 @@ def settled_way(run: CohortRun, scans: Sequence[Scan]) -> dict[str, Any]:
 
 
 def settled_image_way(run: ImageRun, images: Sequence[Scan]) -> dict[str, Any]:
-    """Return the precision of a run, measured on the first image that can be read.
+    """Return precision, threads and batches of a run, measured on the first image that can be read.
 
     Args:
         run: of images.
@@ -63,12 +63,18 @@ def settled_image_way(run: ImageRun, images: Sequence[Scan]) -> dict[str, Any]:
     Returns:
         fields of a ledger's entry; empty if no image can be read.
     """
-    for image in images:
-        try:
-            check_image(image)
-            run.classifier.logits([run.classifier.read(str(image.path))])
-        except Exception as error:  # the run itself records why this image fails
-            raise_interruption(error)
-            continue
-        return {"precision": run.classifier.precision}
+    classifier = run.classifier
+    with torch_threads(run.torch_threads):
+        for image in images:
+            try:
+                check_image(image)
+                classifier.logits([classifier.read(str(image.path))])
+            except Exception as error:  # the run itself records why this image fails
+                raise_interruption(error)
+                continue
+            return {
+                "precision": classifier.precision,
+                "torch_threads": run.torch_threads,
+                "batch_size": classifier.batch_size,
+            }
     return {}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.prediction.worker import Message, ScanWorker
 from segpipe.prediction.worker_run import ScanJob, WorkerLostError, Workers
 
@@ -121,7 +121,7 @@ def _connect(ray: Any, address: str) -> None:
     """Connect to a cluster, or start one on this machine that other machines do not reach.
 
     Raises:
-        SegpipeError: the cluster refuses the connection.
+        SegpipeError: Ray does not start, or the cluster refuses the connection.
     """
     if ray.is_initialized():
         return
@@ -131,9 +131,16 @@ def _connect(ray: Any, address: str) -> None:
         quiet |= {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises a plain one where its processes do not start in time
+        raise_interruption(error)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if address == _LOCAL:
+            raise SegpipeError(
+                f"Ray does not start on this machine: {reason}; other programs may keep its processors busy: run the "
+                "same command again, or leave out --workers"
+            ) from error
         raise SegpipeError(
-            f"the Ray cluster {address} refuses the connection: {str(error).splitlines()[0]}; see `ray status` there"
+            f"the Ray cluster {address} refuses the connection: {reason}; see `ray status` there"
         ) from error
     atexit.register(ray.shutdown)
 
@@ -192,8 +199,17 @@ class RayPool:
         """Yield each job with its answer, in the order in which they end; see `segpipe.prediction.worker_run.Pool`.
 
         Raises:
-            SegpipeError: a worker has another bundle or other versions; or no worker starts for minutes.
+            SegpipeError: a worker has another bundle or other versions; or no worker starts for minutes; or a worker
+                fails beside its scan, such as for a full disk.
         """
+        try:
+            yield from self._answers(jobs)
+        finally:
+            self._close()
+
+    def _answers(
+        self, jobs: Callable[[], ScanJob | None]
+    ) -> Iterator[tuple[ScanJob, Message | WorkerLostError]]:
         waiting: ScanJob | None = None
         while True:
             while self._idle and (job := waiting or jobs()) is not None:
@@ -210,7 +226,6 @@ class RayPool:
                 answer = self._answer(reference, busy)
                 if busy.job is not None and answer is not None:
                     yield busy.job, answer
-        self._close()
 
     def _answer(self, reference: Any, busy: _Busy) -> Message | WorkerLostError | None:
         """Return the answer of an actor, which is idle then; a lost actor is replaced."""
@@ -226,6 +241,11 @@ class RayPool:
             self._ray.kill(busy.actor)  # it may only be out of reach
             self._start()
             return WorkerLostError(type(error).__name__)
+        except self._ray.exceptions.RayTaskError as error:
+            raise SegpipeError(
+                f"a worker failed: {str(error).strip().splitlines()[-1]}; finished scans stay: mend the reason, then "
+                "run the same command to continue"
+            ) from error
         if busy.job is None:
             self._require_able(answer)
             self._failed_starts = 0
@@ -240,9 +260,9 @@ class RayPool:
         """
         expected = self._recipe["versions"]
         other = [
-            f"{name} {version} (driver: {expected.get(name)})"
-            for name, version in report["versions"].items()
-            if version != expected.get(name)
+            f"{name} {report['versions'].get(name)} (driver: {expected.get(name)})"
+            for name in {**expected, **report["versions"]}
+            if report["versions"].get(name) != expected.get(name)
         ]
         if other:
             raise SegpipeError(

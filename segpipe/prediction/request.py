@@ -15,6 +15,7 @@ from segpipe.files import file_sha256, json_sha256
 
 _LEFT_OUT = ("runs", "docs", "__pycache__")  # folders of a bundle that no output depends on
 _MOST_FILES, _MOST_BYTES = 1000, 2**31
+_COMPUTING = ("torch", "monai", "openvino", "onnxruntime")
 _PACKAGES = (
     "monai",
     "torch",
@@ -59,6 +60,11 @@ def request_sha256(source: BundleSource, options: Mapping[str, Any]) -> str:
             "processor": [platform.node(), platform.machine()],
         }
     )
+
+
+def computing_versions() -> dict[str, str]:
+    """Return package -> version of what computes scores; equal on all machines that compute one cohort."""
+    return {"segpipe": __version__, **{name: _version(name) or "not installed" for name in _COMPUTING}}
 
 
 def covers(source: BundleSource, weights: Iterable[Path]) -> bool:

@@ -5,7 +5,6 @@ Nothing of this module knows what starts the workers; `segpipe.prediction.ray_po
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import platform
@@ -16,12 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segpipe import __version__
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.prediction.ledger import Entry, Ledger, State
 from segpipe.prediction.options import PredictOptions
 from segpipe.prediction.output_folder import OutputFolder
+from segpipe.prediction.request import computing_versions
 from segpipe.prediction.scan_files import scan_file_sizes
 from segpipe.volumes import Scan, VolumeFormat
 
@@ -40,7 +39,7 @@ class WorkRecipe:
         way: engine, precision, threads and batches, which the driver settled.
         cores: processor threads of a worker.
         has_gpu: whether a worker gets a GPU of its own.
-        versions: of segpipe, torch and monai.
+        versions: of the driver, see `computing_versions`.
         staging: the driver's staging folder.
         mark: name of a file there; a worker that sees the file shares the disk.
     """
@@ -67,12 +66,6 @@ class WorkRecipe:
             raise SegpipeError(
                 f"an override or option cannot be sent to workers ({error}); give plain values"
             ) from error
-
-
-def versions_here() -> dict[str, str]:
-    """Return the versions that must be equal on driver and workers."""
-    packages = {name: importlib.metadata.version(name) for name in ("torch", "monai")}
-    return {"segpipe": __version__, **packages}
 
 
 def source_message(source: BundleSource) -> Message:
@@ -152,7 +145,7 @@ class ScanWorker:
 
     def start(self) -> Message:
         """Open the bundle; return the name of this machine, its versions and the reason why it cannot work."""
-        here = {"host": platform.node(), "versions": versions_here(), "problem": ""}
+        here = {"host": platform.node(), "versions": computing_versions(), "problem": ""}
         if here["versions"] != dict(self._recipe.versions):
             return here
         try:
@@ -204,7 +197,8 @@ class ScanWorker:
 
         Returns:
             `unseen`, if the worker does not see the files of the scan; else `entry`, the row of a ledger, `messages`
-            for the user, and either `staged`, a folder of the driver's disk with the files, or `files`, their bytes.
+            for the user, `host`, the name of this machine, and either `staged`, a folder of the driver's disk with the
+            files, or `files`, their bytes.
         """
         scan = scan_of(message)
         if content is None and not _sees(scan, message["sizes"]):
@@ -219,6 +213,7 @@ class ScanWorker:
         entry = replace(entry, reason=reason)
         told, self._messages[:] = list(self._messages), []
         answer = {
+            "host": platform.node(),
             "entry": entry.as_row(),
             "messages": told,
             "left_out": list(self._run.left_out),

@@ -12,20 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.files import sync
 from segpipe.inference.engines.threads import torch_threads
 from segpipe.prediction.label_names import name_labels
-from segpipe.prediction.ledger import State, parse_entry
+from segpipe.prediction.ledger import Entry, State, parse_entry
 from segpipe.prediction.options import Outcome, Prediction, label_map_name, scan_place
 from segpipe.prediction.output_folder import attempt, now
 from segpipe.prediction.ownership import written_files
 from segpipe.prediction.pace import Pace
 from segpipe.prediction.part_ways import settled_way
 from segpipe.prediction.publishing import publish_scan
+from segpipe.prediction.request import computing_versions
 from segpipe.prediction.scan_files import require_text, scan_content, scan_sha256
 from segpipe.prediction.worker import (
     Message,
@@ -33,7 +34,6 @@ from segpipe.prediction.worker import (
     options_message,
     scan_message,
     source_message,
-    versions_here,
 )
 from segpipe.volumes import Scan
 
@@ -106,6 +106,7 @@ class WorkerRun:
         self._ended: deque[Prediction] = deque()
         self._losses: dict[str, int] = {}
         self._told: set[str] = set()
+        self._way: dict[str, Any] = {}
         self._pace = Pace()
 
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
@@ -115,11 +116,13 @@ class WorkerRun:
         self._ledger.write_volumes()
         left = iter(every)
         try:
-            first = self._next(left)
-            yield from self._drain()
-            if first is not None:
-                self._waiting.appendleft(first)
-                yield from self._by_workers(every, left)
+            for scan in left:
+                found = attempt(partial(self._failed, scan), self._job, scan)
+                if isinstance(found, ScanJob):
+                    self._waiting.append(found)
+                    yield from self._by_workers(every, left)  # takes the scans that are left
+                else:
+                    yield found
         finally:
             self._ledger.write_volumes()
 
@@ -161,17 +164,17 @@ class WorkerRun:
     def _recipe(self, scans: list[Scan]) -> Message:
         """Return the recipe of all workers, with the engine and precision settled on the first scan."""
         run, staging = self._run, self._place.staging
-        way = settled_way(run, scans)
+        self._way = settled_way(run, scans)
         mark = f"shared-{uuid.uuid4().hex}"
         (staging / mark).touch()
         recipe = WorkRecipe(
             source_message(self._source),
             options_message(run.options),
             run.recipe,
-            way,
+            self._way,
             self._workers.cores,
             run.bundle.device.type == "cuda",
-            versions_here(),
+            computing_versions(),
             str(staging.absolute()),
             mark,
         )
@@ -209,6 +212,7 @@ class WorkerRun:
         entry = parse_entry(answer["entry"])
         if entry.state is not State.DONE:
             raise SegpipeError(entry.reason)
+        self._require_same_way(entry, answer["host"])
         folder, run = self._place.folder, self._run
         known = run.known(scan, entry.scan_sha256)  # a user may have corrected a label map meanwhile
         if known is not None:
@@ -231,6 +235,20 @@ class WorkerRun:
             self._place.log.warning("%s: %s", scan.name, warning)
         known_of = done.reason, done.volumes, done.warnings, done.resampled
         return Prediction(scan.name, Outcome.DONE, scan.path, folder / name, done.seconds, *known_of)
+
+    def _require_same_way(self, entry: Entry, host: str) -> None:
+        """Refuse a scan whose worker's engine gave way to another one.
+
+        Raises:
+            SegpipeError: with the machine and both engines.
+        """
+        agreed = self._way.get("engine", ""), self._way.get("precision", "")
+        got = entry.engine, entry.precision
+        if agreed[0] and got[0] and agreed != got:  # an engine is empty for MONAI's own chain
+            raise SegpipeError(
+                f"{host} computed it with {' in '.join(got)}, and the cohort is computed with {' in '.join(agreed)}; "
+                f"mend {agreed[0]} there, then run the same command again; or give --engine torch and another --output"
+            )
 
     def _failed(self, scan: Scan, error: Exception) -> Prediction:
         return self.failed(scan.name, scan.path, self._place.fail(scan, error))
@@ -271,4 +289,10 @@ def worker_run(make: Callable[[], CohortRun], source: BundleSource, workers: Wor
         workers: as asked for.
     """
     with torch_threads(workers.cores):
-        return WorkerRun(make(), source, workers)
+        run = make()
+    if run.way.torch_threads < workers.cores:
+        run.place.tell(
+            f"workers compute with {run.way.torch_threads} of their {workers.cores} cores, as this machine does, or "
+            "the earlier scans did; start a cohort on a machine with as many cores as a worker"
+        )
+    return WorkerRun(run, source, workers)

@@ -127,7 +127,7 @@ class ClassifyUploads:
 
     def __init__(self, source: BundleSource, limits: ServeLimits) -> None:
         self._limits = limits
-        self._classifier = Classifier(open_classifier(source))
+        self._classifier = Classifier(open_classifier(source), batch_size=1)  # an upload is one image
 
     def __call__(self, folder: Path, output: Path) -> Answer:
         """Classify an image; see `UploadSteps`."""

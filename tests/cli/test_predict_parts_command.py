@@ -67,12 +67,16 @@ def test_parts_are_predicted_and_merged(invoke, scans, out):
     assert "3 scans: 3 done" in again.stdout
 
 
-def test_merge_takes_the_output_folder_alone(invoke, scans):
-    result = invoke("--merge", "--part", "1/2", scans=scans)
+@pytest.mark.parametrize(
+    "options", [("--part", "1/2"), ("--dry-run",), ("--workers", "ray"), ("--no-overlays",)]
+)
+def test_merge_takes_the_output_folder_alone(invoke, scans, options):
+    result = invoke("--merge", "-q", *options, scans=scans)
 
     assert result.exit_code == 2
+    name = options[0].replace("no-", "")
     assert (
-        "--merge only reads the output folder; leave out SCANS, --bundle, --part: segpipe predict"
+        f"--merge only reads the output folder; leave out SCANS, --bundle, {name}: segpipe predict"
         in result.stderr
     )
 

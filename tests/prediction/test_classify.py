@@ -181,7 +181,7 @@ def test_one_bad_image_in_a_batch(run, images, monkeypatch):
         return image * np.nan if path.endswith("image_003.png") else image
 
     def fails(self, batch):
-        if not batch.isfinite().all() and len(batch) > 1:
+        if len(set(batch.isfinite().flatten(1).all(1).tolist())) > 1:
             raise RuntimeError("a kernel failed")
         return compute(self, batch)
 

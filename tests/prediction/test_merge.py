@@ -218,6 +218,7 @@ def test_a_part_of_another_recipe_is_refused(predict, scans, out, part, change, 
         predict(scans, part, **change)
 
     assert {name: content for name, content in contents(out).items() if name in before} == before
+    assert [path.name for path in out.glob("predictions.part*.jsonl")] == ["predictions.part1of2.jsonl"]
 
 
 @pytest.mark.slow
@@ -260,6 +261,10 @@ def test_two_processes_with_the_same_part_are_refused(predict, scans, out):
         with pytest.raises(SegpipeError) as refused:
             predict(scans, "1/2")
         predict(scans, "2/2")  # the other part may run
+        with pytest.raises(
+            SegpipeError, match="cannot be merged: part 1/2 is running; run or wait for these"
+        ):
+            merge(out)
 
     assert f"another segpipe computes part 1/2 now (process {os.getpid()} on {platform.node()}, since" in str(
         refused.value
@@ -273,7 +278,7 @@ def test_a_part_that_runs_is_not_merged(predict, scans, out):
 
     def second(prediction, number, total):
         if number == total:  # its ledger is complete, and the part still runs
-            with pytest.raises(SegpipeError, match="another segpipe computes part 2/2 now"):
+            with pytest.raises(SegpipeError, match="cannot be merged: part 2/2 is running; run or wait for"):
                 merge(out)
 
     predict(scans, "2/2", watch=second, report=messages.append)

@@ -16,7 +16,7 @@ import segpipe
 from segpipe import PredictOptions
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
-from segpipe.prediction import worker as workers_own
+from segpipe.prediction import request
 from segpipe.prediction.options import Outcome
 from segpipe.prediction.part import CohortPart
 from segpipe.prediction.worker import ScanWorker, WorkRecipe
@@ -158,6 +158,28 @@ def test_a_scan_that_kills_its_workers_fails_alone(predict, scans, out):
     assert "3 workers died with this scan (died); they may lack memory" in found["scan_000"].reason
 
 
+def test_a_scan_that_a_worker_computed_with_another_engine_is_refused(predict, scans, out):
+    """Its engine failed on this machine alone."""
+    workers, segment = WorkersHere(), ScanWorker.segment
+
+    def elsewhere(self, message, content=None):
+        answer = segment(self, message, content)
+        if message["name"] == "scan_001":
+            answer["entry"] |= {"engine": "onnxruntime"}
+        return {**answer, "host": "node7"}
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ScanWorker, "segment", elsewhere)
+        found = predict(scans, workers, engine="torch", precision="float32")
+
+    assert outcomes(found) == {DONE: 2, FAILED: 1}
+    assert (
+        "node7 computed it with onnxruntime in float32, and the cohort is computed with torch in float32; mend"
+        in found["scan_001"].reason
+    )
+    assert not (out / "scan_001.nii.gz").exists()
+
+
 @pytest.mark.slow
 def test_a_worker_of_another_version_or_bundle_says_so(predict, scans, bundle, monkeypatch):
     workers = WorkersHere()
@@ -170,7 +192,7 @@ def test_a_worker_of_another_version_or_bundle_says_so(predict, scans, bundle, m
         "holds another bundle or other weights than on the driver's machine"
         in ScanWorker(other).start()["problem"]
     )
-    monkeypatch.setattr(workers_own, "__version__", "0.0.1")
+    monkeypatch.setattr(request, "__version__", "0.0.1")
     assert ScanWorker(workers.recipe).start()["versions"]["segpipe"] == "0.0.1"
 
 

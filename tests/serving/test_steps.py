@@ -16,6 +16,7 @@ from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.prediction.classify import classify
+from segpipe.prediction.image_options import ClassifyOptions
 from segpipe.prediction.options import PredictOptions
 from segpipe.prediction.predict import predict
 from segpipe.serving.answer import Answer
@@ -226,7 +227,7 @@ def test_a_defect_is_told_without_its_values(tmp_path, answer):
 def test_an_image_is_classified_as_by_predict(tmp_path, answer):
     bundle = write_classifier(tmp_path / "classifier")
     image = write_image(tmp_path / "given/image.png")
-    (expected,) = classify(image, bundle, tmp_path / "expected")
+    (expected,) = classify(image, bundle, tmp_path / "expected", options=ClassifyOptions(batch_size=1))
 
     got = answer(image.read_bytes(), upload_steps(BundleSource(bundle), LIMITS))
 
